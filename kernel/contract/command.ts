@@ -1,0 +1,54 @@
+/** Commands that a plugin adds to the `portico` command. Known without set-up, so that `--help` opens no database. */
+
+/** A flag or positional of a command. */
+export interface CommandArgument {
+  readonly type: 'string' | 'boolean' | 'positional'
+  readonly summary: string
+  readonly required?: boolean
+  readonly default?: string | boolean
+  readonly alias?: string
+  /** Shown for a value: `--limit <n>`. */
+  readonly hint?: string
+  /** May be given more than once: `args.NAME` is then a list. */
+  readonly multiple?: boolean
+}
+
+/** What a command runs with. `--json` and `--help` are the CLI's own. */
+export interface CommandContext {
+  readonly args: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
+  /** True with `--json`: print nothing but one JSON value (or one per line when streaming). */
+  readonly json: boolean
+  /** Aborted by Ctrl-C. */
+  readonly signal: AbortSignal
+  /** Calls the gateway: the running one over HTTP, else the same app in process. A status ≥ 400 throws the envelope's error. */
+  request<T = unknown>(method: string, path: string, body?: unknown): Promise<T>
+  /** The same, raw: for streams. */
+  fetch(path: string, init?: RequestInit): Promise<Response>
+  /** Writes to stdout: with `--json` the value as JSON, else the text. */
+  print(value: unknown, text?: string): void
+  /** Writes a note to stderr, not with `--json`. */
+  note(text: string): void
+}
+
+/** A command, or a group of them. */
+export interface Command {
+  readonly summary: string
+  readonly args?: Readonly<Record<string, CommandArgument>>
+  /** Whole command lines, shown by `--help`. */
+  readonly examples?: readonly string[]
+  readonly commands?: Readonly<Record<string, Command>>
+  /** Resolves to the exit code; nothing is 0. */
+  run?(context: CommandContext): Promise<number | undefined | void>
+}
+
+/** What a descriptor says of a command; `load` is called when it is used. */
+export interface CommandRef {
+  readonly name: string
+  readonly summary: string
+  load(): Promise<{ default: Command }>
+}
+
+/** Types a command. */
+export function defineCommand(command: Command): Command {
+  return command
+}

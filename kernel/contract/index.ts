@@ -1,0 +1,13 @@
+/** `portico`: everything a plugin author imports. Types and pure functions only. */
+export * from './access.ts'
+export * from './command.ts'
+export * from './errors.ts'
+export * from './event.ts'
+export * from './kernel-service.ts'
+export * from './plugin.ts'
+export * from './principal.ts'
+export * from './refs.ts'
+export { contextOf, type ConnectionKind, type RequestContext } from './request.ts'
+export { isSecret, type JsonSchema, type Static, secret, type TObject, type TSchema, t, toJsonSchema } from './schema.ts'
+export * from './socket.ts'
+export * from './sse.ts'

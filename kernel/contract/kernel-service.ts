@@ -1,0 +1,127 @@
+/** The one service the kernel itself provides. Any plugin may require it; `portico plugins list` marks those that do. */
+import type { AnyElysia } from 'elysia'
+import type { Access } from './access.ts'
+import type { GatewayEvent } from './event.ts'
+import type { Principal } from './principal.ts'
+import { defineService, type EventRef, type ScopeRef } from './refs.ts'
+import type { JsonSchema } from './schema.ts'
+
+/** Where a plugin is in its life. */
+export type PluginState = 'pending' | 'ready' | 'failed' | 'blocked' | 'stopped'
+
+/** What `plugins list` shows. */
+export interface PluginInfo {
+  readonly id: string
+  readonly version: string
+  readonly summary: string
+  readonly state: PluginState
+  /** Why it is failed or blocked. */
+  readonly reason?: string
+  /** `builtin`, or the specifier it was loaded from. */
+  readonly from: string
+  readonly usesKernel: boolean
+  readonly requires: readonly string[]
+  readonly provides: readonly string[]
+  readonly paths: readonly string[]
+  readonly events: readonly string[]
+  readonly scopes: readonly string[]
+}
+
+/** One route of the table. */
+export interface RouteInfo {
+  readonly plugin: string
+  /** `WS` for a socket. */
+  readonly method: string
+  /** As written: `/v1/models/:id`. */
+  readonly path: string
+  readonly access: Access
+}
+
+/** The compiled app of one route group: what the docs plugin reads schemas from. */
+export interface RouteGroupInfo {
+  readonly plugin: string
+  readonly access: Access
+  readonly app: AnyElysia
+}
+
+/** An owned event type. */
+export interface EventTypeInfo {
+  readonly owner: string
+  readonly ref: EventRef
+}
+
+/** A component as readiness sees it: `reachable` = answers, but degraded. */
+export interface ComponentHealth {
+  readonly name: string
+  readonly state: 'ok' | 'reachable' | 'down'
+  readonly detail?: string
+}
+
+/** Numbers for `/metrics` and `status`. Counters only rise; gauges are of now. */
+export interface KernelStats {
+  readonly gauges: Readonly<Record<string, number>>
+  readonly counters: Readonly<Record<string, number>>
+}
+
+/** A finished request, for metrics. */
+export interface RequestRecord {
+  readonly method: string
+  /** The route's template, or `unmatched`. */
+  readonly route: string
+  readonly status: number
+  readonly seconds: number
+}
+
+/** What a reader of the event stream asks for. */
+export interface EventStreamOptions {
+  readonly principal: Principal
+  /** Patterns `message:*`, `key:created`, `*`; default all. */
+  readonly types?: readonly string[]
+  /** A cursor `<ms>-<n>`; absent = from now. */
+  readonly since?: string
+  /** Of `data:`; default the payload alone. */
+  readonly envelope?: 'payload' | 'cloudevents'
+  /** The request: its connection is held, its traffic not timed out. */
+  readonly request: Request
+}
+
+/** What `readEvents` asks for. */
+export interface EventReadOptions {
+  readonly principal: Principal
+  readonly types?: readonly string[]
+  /** At most; newest first. */
+  readonly limit: number
+}
+
+/** The kernel's service. */
+export interface Kernel {
+  readonly version: string
+  /** ms since the epoch. */
+  readonly startedAt: number
+  readonly dataDir: string
+  /** The runtime and its version: `bun 1.4.5`. */
+  readonly runtime: string
+  plugins(): readonly PluginInfo[]
+  routes(): readonly RouteInfo[]
+  routeGroups(): readonly RouteGroupInfo[]
+  eventTypes(): readonly EventTypeInfo[]
+  scopes(): readonly { owner: string; ref: ScopeRef }[]
+  stats(): KernelStats
+  /** Called for each finished request; returns the undo. */
+  onRequest(listener: (record: RequestRecord) => void): () => void
+  /** Asks every component, each under a deadline of a second. */
+  health(): Promise<readonly ComponentHealth[]>
+  /** The running config, secrets redacted, and its JSON Schema. */
+  config(): { values: JsonSchema; schema: JsonSchema; file: string | null }
+  /** Ends every live connection of this credential and forgets its cached tokens. */
+  revoke(via: string): void
+  /** An SSE answer body: `ready`, then what the principal may see. Throws `GatewayError` on a malformed cursor or too many streams. */
+  eventStream(options: EventStreamOptions): ReadableStream<Uint8Array>
+  /** Durable events of the past, newest first, that the principal may see. */
+  readEvents(options: EventReadOptions): Promise<readonly GatewayEvent[]>
+  /** Every event of every plugin, live and durable, as it is delivered; returns the undo. */
+  subscribeAll(listener: (event: GatewayEvent) => void): () => void
+}
+
+/** The ref of the kernel's service. */
+export const kernel = defineService<Kernel>('kernel')

@@ -1,0 +1,49 @@
+/** Who is calling, and how the gateway learns it. */
+import { defineSlot } from './refs.ts'
+
+/** The kinds of caller. */
+export type PrincipalKind = 'user' | 'agent' | 'service' | 'device' | 'anonymous'
+
+/** Who is calling. Every request has one. */
+export interface Principal {
+  readonly id: string
+  readonly kind: PrincipalKind
+  readonly scopes: readonly string[]
+  readonly groups: readonly string[]
+  /** `<method>:<credential id>`: what revoking names. */
+  readonly via: string
+}
+
+/** The principal of a request without a credential. */
+export const anonymous: Principal = Object.freeze({ id: 'anonymous', kind: 'anonymous', scopes: [], groups: [], via: 'none' })
+
+/** True if the principal has the scope, itself or by `admin`. */
+export function hasScope(principal: Principal, scope: string): boolean {
+  return principal.scopes.includes(scope) || principal.scopes.includes('admin')
+}
+
+/** What an auth method is given. `token` is the presented bearer (or X-Api-Key), `ticket` the one-time ticket of the query. */
+export interface AuthAttempt {
+  readonly token?: string
+  readonly ticket?: string
+  readonly request: Request
+  /** The client's address; empty when there is none (in-process calls). */
+  readonly address: string
+  /** Bound to loopback, no trusted proxy, no Forwarded header. */
+  readonly loopback: boolean
+}
+
+/** A verified caller. The kernel may reuse it for the same token until `cacheUntil` (ms since the epoch), at most a minute. */
+export interface AuthResult {
+  readonly principal: Principal
+  readonly cacheUntil?: number
+}
+
+/** One way to authenticate: null = not mine, ask the next; a thrown `GatewayError` ends it. */
+export interface AuthMethod {
+  readonly name: string
+  authenticate(attempt: AuthAttempt, signal: AbortSignal): Promise<AuthResult | null> | AuthResult | null
+}
+
+/** Read by the kernel's gate, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */
+export const authMethods = defineSlot<AuthMethod>('authMethods')

@@ -1,0 +1,28 @@
+/** WebSockets as plugins see them. */
+import type { Principal } from './principal.ts'
+import type { ScopeRef } from './refs.ts'
+
+/** One connection. */
+export interface Socket {
+  readonly principal: Principal
+  readonly requestId: string
+  /** The request of the upgrade: its URL and headers. */
+  readonly request: Request
+  /** Yours, one per connection. */
+  readonly data: Record<string, unknown>
+  /** False when the peer is over 1 MB behind; it is then closed with 1013. */
+  send(data: string | Uint8Array): boolean
+  /** Closes. Codes: RFC 6455 §7.4; 4001 = credential revoked, 1001 = the gateway stops. */
+  close(code?: number, reason?: string): void
+}
+
+/** A socket at a path. Its hooks go through the kernel's guard: a throw closes that socket with 1011 and names the plugin. */
+export interface SocketRoute {
+  readonly path: string
+  readonly access: 'open' | ScopeRef | readonly ScopeRef[]
+  /** Bytes of one message; default 1 MB. Larger: closed with 1009. */
+  readonly maxMessageBytes?: number
+  open?(socket: Socket): void | Promise<void>
+  message?(socket: Socket, data: string | Uint8Array): void | Promise<void>
+  close?(socket: Socket, code: number, reason: string): void | Promise<void>
+}
