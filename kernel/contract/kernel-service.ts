@@ -35,6 +35,8 @@ export interface RouteInfo {
   /** As written: `/v1/models/:id`. */
   readonly path: string
   readonly access: Access
+  /** Its group answers with long-lived streams (`stream: true`); true for every socket. */
+  readonly stream: boolean
 }
 
 /** The compiled app of one route group: what the docs plugin reads schemas from. */

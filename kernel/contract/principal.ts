@@ -37,6 +37,8 @@ export interface AuthAttempt {
 export interface AuthResult {
   readonly principal: Principal
   readonly cacheUntil?: number
+  /** Called for each stream or socket this request holds, with what ends it; returns what is called when it ended. A result that has it is never cached. */
+  held?(close: () => void): () => void
 }
 
 /** One way to authenticate: null = not mine, ask the next; a thrown `GatewayError` ends it. */
