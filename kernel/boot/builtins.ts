@@ -1,0 +1,18 @@
+/** The plugins that come with the package. They load, and import, like any other. */
+
+/** Loads a plugin's module; its default export is the plugin. */
+export type PluginLoader = () => Promise<{ default: unknown }>
+
+/** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
+export const builtins: Readonly<Record<string, PluginLoader>> = {
+  'auth-token': () => import('../../plugins/auth-token/index.ts'),
+  events: () => import('../../plugins/events/index.ts'),
+  models: () => import('../../plugins/models/index.ts'),
+  'provider-openai-compatible': () => import('../../plugins/provider-openai-compatible/index.ts'),
+  'provider-demo': () => import('../../plugins/provider-demo/index.ts'),
+  openai: () => import('../../plugins/openai/index.ts'),
+  settings: () => import('../../plugins/settings/index.ts'),
+  health: () => import('../../plugins/health/index.ts'),
+  metrics: () => import('../../plugins/metrics/index.ts'),
+  docs: () => import('../../plugins/docs/index.ts'),
+}

@@ -1,0 +1,35 @@
+/** What breaks its contract at run time: logged with its plugin, counted, and published as `system:error`, at most once per plugin and cause in ten seconds. */
+import type { Bus } from '../bus/bus.ts'
+import { systemError } from './kernel-events.ts'
+import type { LogFactory } from './log.ts'
+
+const quietMs = 10_000
+const maxRemembered = 1_000
+
+/** The collector of faults. */
+export interface Faults {
+  report(plugin: string, what: string, error: unknown): void
+  /** Faults since the start. */
+  count(): number
+}
+
+/** `bus` is asked lazily: faults may come before it is there. */
+export function createFaults(logFor: LogFactory, bus: () => Bus | null): Faults {
+  const lastPublished = new Map<string, number>()
+  let total = 0
+  return {
+    count: () => total,
+    report(plugin, what, error) {
+      total++
+      const message = error instanceof Error ? error.message : String(error)
+      logFor(plugin).error(`${what} failed: ${message}`, { error: error instanceof Error ? (error.stack ?? error.message) : error })
+      const key = `${plugin} ${what}`
+      const now = Date.now()
+      if (now - (lastPublished.get(key) ?? 0) < quietMs) return
+      if (lastPublished.size >= maxRemembered) lastPublished.clear()
+      lastPublished.set(key, now)
+      const publishing = bus()?.publish('kernel', systemError, { plugin, what, message: message.slice(0, 500) })
+      if (publishing) publishing.catch((cause: unknown) => logFor('kernel').warn('system:error could not be published', { cause: String(cause) }))
+    },
+  }
+}

@@ -1,0 +1,168 @@
+/** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
+import type { Bus } from '../bus/bus.ts'
+import { GatewayError } from '../contract/errors.ts'
+import type { PluginState } from '../contract/kernel-service.ts'
+import type { Clock, Database, ListenOptions, Logger, PluginContext, PublishOptions } from '../contract/plugin.ts'
+import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
+import type { EventRef, SlotRef } from '../contract/refs.ts'
+import type { RouteGroup } from '../contract/access.ts'
+import type { GatewayEvent } from '../contract/event.ts'
+import type { SocketRoute } from '../contract/socket.ts'
+import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
+import { withDeadline } from './deadline.ts'
+import type { PlannedPlugin } from './plan.ts'
+import type { Slots } from './slots.ts'
+
+const setupDeadline = 10_000
+const readyDeadline = 10_000
+const undoDeadline = 5_000
+
+/** What instances share. */
+export interface InstanceHost {
+  readonly bus: Bus
+  readonly slots: Slots
+  readonly db: Database
+  readonly clock: Clock
+  readonly dataDir: string
+  logFor(plugin: string): Logger
+  /** The service object of this id, if its provider is ready. */
+  service(id: string): unknown
+  onError(plugin: string, what: string, error: unknown): void
+}
+
+interface Result {
+  routes?: readonly RouteGroup[]
+  sockets?: readonly SocketRoute[]
+  services?: Record<string, unknown>
+  ready?(signal: AbortSignal): void | Promise<void>
+  reconfigure?(config: unknown): void | Promise<void>
+}
+
+const resultKeys = ['routes', 'sockets', 'services', 'ready', 'reconfigure']
+
+/** A plugin between `setup` and its last undo. */
+export class Instance {
+  readonly planned: PlannedPlugin
+  readonly #host: InstanceHost
+  readonly #undo: (() => void | Promise<void>)[] = []
+  readonly #abort = new AbortController()
+  #result: Result = {}
+  state: PluginState = 'pending'
+  reason: string | undefined
+  compiled: CompiledPlugin | undefined
+
+  constructor(planned: PlannedPlugin, host: InstanceHost) {
+    this.planned = planned
+    this.#host = host
+  }
+
+  get id(): string {
+    return this.planned.plugin.id
+  }
+
+  /** The service objects it provides, by service id. */
+  services(): Map<string, unknown> {
+    return new Map(Object.entries(this.planned.plugin.provides ?? {}).map(([key, ref]) => [ref.id, this.#result.services?.[key]]))
+  }
+
+  /** Runs `setup` under its deadline and compiles its routes. Problems are breaches of the contract; anything else it throws is its own failure. */
+  async setup(): Promise<readonly Problem[]> {
+    const { plugin } = this.planned
+    const ms = plugin.setupDeadline ?? setupDeadline
+    try {
+      const call = plugin.setup as unknown as (ctx: PluginContext) => unknown
+      const returned = await withDeadline(Promise.resolve().then(() => call(this.#context())), ms, 'setup')
+      this.#result = (returned ?? {}) as Result
+      const problems = this.#checkResult(returned)
+      const { compiled, problems: routeProblems } = await withDeadline(
+        compilePlugin(this.id, plugin.paths ?? [], this.#result.routes ?? [], this.#result.sockets ?? []),
+        ms,
+        'compiling its routes',
+      )
+      this.compiled = compiled
+      return [...problems, ...routeProblems]
+    } catch (error) {
+      if (error instanceof PlanError) return error.problems
+      throw error
+    }
+  }
+
+  /** Runs `ready` under its deadline. */
+  async ready(): Promise<void> {
+    await withDeadline(Promise.resolve(this.#result.ready?.(this.#abort.signal)), readyDeadline, 'ready')
+    this.state = 'ready'
+  }
+
+  /** Aborts its signal and undoes everything, last first; each undo under a deadline, a throw never stops the next. */
+  async unwind(state: 'failed' | 'stopped', reason?: string): Promise<void> {
+    this.state = state
+    this.reason = reason
+    this.#abort.abort(new GatewayError('unavailable', 'The plugin was stopped.', { plugin: this.id }))
+    for (const undo of this.#undo.splice(0).reverse()) {
+      try {
+        await withDeadline(Promise.resolve(undo()), undoDeadline, 'a disposer')
+      } catch (error) {
+        this.#host.onError(this.id, 'disposer', error)
+      }
+    }
+  }
+
+  #checkResult(returned: unknown): Problem[] {
+    const where = this.id
+    if (returned !== undefined && (typeof returned !== 'object' || returned === null)) {
+      return [{ where, key: 'setup', what: 'returned no object', found: typeof returned, expected: resultKeys.join(', ') }]
+    }
+    const problems: Problem[] = Object.keys(this.#result)
+      .filter((key) => !resultKeys.includes(key))
+      .map((key) => ({ where, key, what: "is no key of setup's result", expected: resultKeys.join(', '), nearest: nearestName(key, resultKeys) }))
+    for (const key of Object.keys(this.planned.plugin.provides ?? {})) {
+      if (this.#result.services?.[key] == null) problems.push({ where, key: `services.${key}`, what: 'is declared in provides, but setup did not return it' })
+    }
+    for (const key of Object.keys(this.#result.services ?? {})) {
+      if (!Object.hasOwn(this.planned.plugin.provides ?? {}, key)) problems.push({ where, key: `services.${key}`, what: 'is returned by setup, but not declared in provides' })
+    }
+    return problems
+  }
+
+  #context(): PluginContext {
+    const { plugin, index, config } = this.planned
+    const host = this.#host
+    const owned = new Map((plugin.events ?? []).map((ref) => [ref.type, ref]))
+    const addable = (plugin.adds ?? []).map((slot) => slot.id)
+    const readable = (plugin.slots ?? []).map((slot) => slot.id)
+    const services: Record<string, unknown> = {}
+    for (const [key, ref] of Object.entries({ ...plugin.optional, ...plugin.requires })) services[key] = host.service(ref.id)
+    const ctx: PluginContext<unknown, readonly EventRef[]> = {
+      id: this.id,
+      config,
+      log: host.logFor(this.id),
+      db: host.db,
+      clock: host.clock,
+      signal: this.#abort.signal,
+      services: services as never,
+      dataDir: host.dataDir,
+      on: (ref: EventRef, listener: (event: GatewayEvent<string, never>) => void | Promise<void>, options?: ListenOptions) => {
+        const cursor = options?.cursor === undefined ? undefined : { ...options, cursor: `${this.id}/${options.cursor}` }
+        this.#undo.push(host.bus.on(this.id, ref, listener as never, cursor ?? options))
+      },
+      publish: ((ref: EventRef, data: unknown, options?: PublishOptions) => {
+        if (!owned.has(ref.type)) throw breach(this.id, ref.type, 'is published, but not declared in events', nearestName(ref.type, owned.keys()))
+        return host.bus.publish(this.id, ref, data, options)
+      }) as never,
+      add: (slot: SlotRef, item: unknown, options?: { order?: number }) => {
+        if (!addable.includes(slot.id)) throw breach(this.id, slot.id, 'is added to, but not declared in adds', nearestName(slot.id, addable))
+        this.#undo.push(host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0 }))
+      },
+      items: ((slot: SlotRef) => {
+        if (!readable.includes(slot.id)) throw breach(this.id, slot.id, 'is read, but not declared in slots', nearestName(slot.id, readable))
+        return host.slots.items(slot.id)
+      }) as never,
+      defer: (undo) => void this.#undo.push(undo),
+    }
+    return ctx as PluginContext
+  }
+}
+
+function breach(where: string, key: string, what: string, nearest: string | undefined): PlanError {
+  return new PlanError([{ where, key, what, nearest }])
+}

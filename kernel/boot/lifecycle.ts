@@ -1,0 +1,117 @@
+/** Setting plugins up in dependency order, making them ready, and the events and states that go with it. */
+import type { Bus } from '../bus/bus.ts'
+import { GatewayError } from '../contract/errors.ts'
+import type { PluginState } from '../contract/kernel-service.ts'
+import { PlanError, type Problem } from '../contract/problem.ts'
+import { authMethods } from '../contract/principal.ts'
+import type { TableEntry } from '../http/table.ts'
+import type { Store } from '../store/open.ts'
+import { Instance, type InstanceHost } from './instance.ts'
+import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
+import type { Plan } from './plan.ts'
+
+/** Sets up all plugins, each after those it needs. Failed ones are unwound and their dependents blocked; breaches of the contract are thrown together as a `PlanError`. */
+export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost, instances: Map<string, Instance>): Promise<void> {
+  const problems: Problem[] = []
+  const running = new Map<string, Promise<void>>()
+  for (const planned of plan.order) {
+    const { plugin } = planned
+    const instance = new Instance(planned, host)
+    instances.set(plugin.id, instance)
+    const earlier = [...dependencies(plan, plugin.id)].map((id) => running.get(id))
+    running.set(
+      plugin.id,
+      Promise.all(earlier).then(async () => {
+        const missing = planned.needs.find((id) => instances.get(id)?.state !== 'pending' || problems.some((problem) => problem.where === id))
+        if (missing !== undefined) return block(instance, missing)
+        try {
+          if (plugin.migrations) await store.migrate(plugin.id, plugin.migrations)
+          problems.push(...(await instance.setup()))
+        } catch (error) {
+          await fail(instance, 'setup', error, host)
+        }
+      }),
+    )
+  }
+  await Promise.all(running.values())
+  if (problems.length > 0) throw new PlanError(problems)
+  refuseIfFatal(instances.values())
+}
+
+/** Runs every `ready` at once; one that throws fails its plugin. */
+export async function readyPlugins(instances: ReadonlyMap<string, Instance>, host: InstanceHost): Promise<void> {
+  await Promise.all(
+    [...instances.values()].map(async (instance) => {
+      if (instance.state !== 'pending') return
+      try {
+        await instance.ready()
+      } catch (error) {
+        await fail(instance, 'ready', error, host)
+      }
+    }),
+  )
+  for (const instance of instances.values()) {
+    const missing = instance.state === 'ready' ? instance.planned.needs.find((id) => instances.get(id)?.state !== 'ready') : undefined
+    if (missing !== undefined) {
+      await instance.unwind('failed', undefined)
+      block(instance, missing)
+    }
+  }
+  refuseIfFatal(instances.values())
+}
+
+/** The table's entry for a plugin as it stands. */
+export function tableEntry(instance: Instance): TableEntry {
+  const { state, compiled } = instance
+  if ((state === 'ready' || state === 'pending') && compiled) return { state: 'ready', compiled }
+  return { state: state === 'blocked' || state === 'stopped' ? state : 'failed', plugin: instance.id, paths: instance.planned.plugin.paths ?? [], reason: instance.reason ?? 'it is not running' }
+}
+
+const stateEvents = { ready: pluginReady, failed: pluginFailed, blocked: pluginBlocked, stopped: pluginStopped } as const
+
+/** Publishes the state of each plugin as an event. */
+export async function publishStates(instances: Iterable<Instance>, bus: Bus): Promise<void> {
+  await Promise.all([...instances].map((instance) => publishState(instance, bus)))
+}
+
+async function publishState({ id, state, reason, planned }: Instance, bus: Bus): Promise<void> {
+  const event = stateEvents[state as Exclude<PluginState, 'pending'>]
+  if (!event) return
+  const data = { plugin: id, version: planned.plugin.version }
+  await bus.publish('kernel', event, state === 'failed' || state === 'blocked' ? { ...data, reason: reason ?? 'unknown' } : data)
+}
+
+function dependencies(plan: Plan, id: string): Set<string> {
+  const at = plan.order.findIndex((planned) => planned.plugin.id === id)
+  const planned = plan.order[at]
+  const out = new Set(planned?.needs)
+  const wanted = [...Object.values(planned?.plugin.optional ?? {}).map((ref) => ref.id), ...(planned?.plugin.adds ?? []).map((ref) => ref.id)]
+  for (const { plugin } of plan.order.slice(0, at)) {
+    const offers = [...Object.values(plugin.provides ?? {}), ...(plugin.slots ?? [])].map((ref) => ref.id)
+    if (offers.some((offer) => wanted.includes(offer))) out.add(plugin.id)
+  }
+  return out
+}
+
+function block(instance: Instance, missing: string): void {
+  instance.state = 'blocked'
+  instance.reason = `it requires the plugin "${missing}", which is not running`
+}
+
+async function fail(instance: Instance, what: string, error: unknown, host: InstanceHost): Promise<void> {
+  host.onError(instance.id, what, error)
+  await instance.unwind('failed', `${what}: ${error instanceof Error ? error.message : String(error)}`)
+}
+
+/** A gateway without an auth method it was to have, or without a plugin that says `abort`, must not serve. */
+function refuseIfFatal(instances: Iterable<Instance>): void {
+  const fatal = [...instances].filter(
+    ({ state, planned }) =>
+      (state === 'failed' || state === 'blocked') && (planned.onFailure === 'abort' || (planned.plugin.adds ?? []).some((slot) => slot.id === authMethods.id)),
+  )
+  if (fatal.length === 0) return
+  throw new GatewayError(
+    'plugin_failed',
+    `The gateway does not start without ${fatal.map(({ id, reason }) => `the plugin "${id}" (${reason})`).join(' and ')}; mend it, or switch it off with enabled = false.`,
+  )
+}

@@ -1,0 +1,60 @@
+/** Loads plugin modules: built-in ones by id, others by path or package name from the config file's folder. */
+import { pathToFileURL } from 'node:url'
+import { isPlugin, type Plugin } from '../contract/plugin.ts'
+import type { Problem } from '../contract/problem.ts'
+import type { PluginLoader } from './builtins.ts'
+
+/** A plugin and where it came from: `builtin`, or the specifier. */
+export interface LoadedPlugin {
+  readonly plugin: Plugin
+  readonly from: string
+}
+
+/** What `loadPlugins` is given. */
+export interface LoadOptions {
+  readonly builtins: Readonly<Record<string, PluginLoader>>
+  /** Ids of built-in plugins that config switches off. */
+  readonly disabled: ReadonlySet<string>
+  /** Specifiers of third-party plugins. */
+  readonly specifiers: readonly string[]
+  /** The folder they are resolved from. */
+  readonly baseDir: string
+}
+
+/** Loads all of them; those that cannot be loaded are problems, never a throw. */
+export async function loadPlugins(options: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
+  const problems: Problem[] = []
+  const wanted = Object.entries(options.builtins).filter(([id]) => !options.disabled.has(id))
+  const attempts = [
+    ...wanted.map(([id, load]) => attempt(id, 'builtin', load, problems)),
+    ...options.specifiers.map((specifier) => attempt(specifier, specifier, () => importPlugin(specifier, options.baseDir), problems)),
+  ]
+  const loaded = await Promise.all(attempts)
+  return { plugins: loaded.filter((entry) => entry !== null), problems }
+}
+
+async function attempt(where: string, from: string, load: PluginLoader, problems: Problem[]): Promise<LoadedPlugin | null> {
+  try {
+    const plugin = (await load()).default
+    if (isPlugin(plugin)) return { plugin, from }
+    problems.push({ where, what: 'its module has no plugin as default export', expected: 'export default definePlugin({ … })', found: typeof plugin })
+  } catch (error) {
+    problems.push({ where, what: `could not be loaded: ${describe(error)}`, expected: hint(error) })
+  }
+  return null
+}
+
+/** Resolves a specifier from a folder and imports it. */
+export async function importPlugin(specifier: string, baseDir: string): Promise<{ default: unknown }> {
+  const { resolveModulePath } = await import('exsolve')
+  const path = resolveModulePath(specifier, { from: pathToFileURL(`${baseDir}/`).href, extensions: ['.ts', '.js', '.mjs'], suffixes: ['', '/index'] })
+  return (await import(pathToFileURL(path).href)) as { default: unknown }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.message.split('\n')[0] ?? error.name) : String(error)
+}
+
+function hint(error: unknown): string | undefined {
+  return /["'`]portico(["'`/]|\/)/.test(describe(error)) ? '"portico" to be found from the plugin\'s folder; run: portico plugins link PATH' : undefined
+}

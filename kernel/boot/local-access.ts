@@ -1,0 +1,55 @@
+/** What the gateway leaves in its data folder for commands beside it: `run.json`, and `cli.token`, a bearer with all scopes, loopback only, new at each start. */
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { AuthMethod, Principal } from '../contract/principal.ts'
+
+/** A random bearer. */
+export function newLocalToken(): string {
+  return `ptl_${randomBytes(32).toString('base64url')}`
+}
+
+/** Accepts one known token by a constant-time comparison. */
+export function fixedToken(name: string, token: string, principal: Principal, options: { loopbackOnly: boolean }): AuthMethod {
+  const expected = digest(token)
+  return {
+    name,
+    authenticate({ token: presented, loopback }) {
+      if (presented === undefined || (options.loopbackOnly && !loopback)) return null
+      return timingSafeEqual(digest(presented), expected) ? { principal, cacheUntil: Number.POSITIVE_INFINITY } : null
+    },
+  }
+}
+
+/** The principal of a token that has all scopes. */
+export function localPrincipal(id: string): Principal {
+  return { id, kind: 'user', scopes: ['admin', 'rpc', 'api'], groups: [], via: `${id}:${id}` }
+}
+
+/** What `run.json` says. */
+export interface RunFile {
+  readonly url: string
+  /** Of the serving process. */
+  readonly pid: number
+  /** RFC 3339, UTC. */
+  readonly startedAt: string
+  /** Folder of the embedded database's socket; null with PostgreSQL. */
+  readonly socket: string | null
+}
+
+/** Writes both files, mode 0600, each by rename; returns their removal. */
+export async function writeRunFiles(dataDir: string, run: RunFile, token: string): Promise<() => Promise<void>> {
+  const files = { 'cli.token': `${token}\n`, 'run.json': `${JSON.stringify(run, null, 2)}\n` }
+  for (const [name, content] of Object.entries(files)) {
+    const draft = join(dataDir, `.${name}.${process.pid}`)
+    await writeFile(draft, content, { mode: 0o600 })
+    await rename(draft, join(dataDir, name))
+  }
+  return async () => {
+    for (const name of Object.keys(files)) await rm(join(dataDir, name), { force: true })
+  }
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}
