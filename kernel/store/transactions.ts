@@ -1,0 +1,137 @@
+/** The drizzle database over a pool: transactions that guard the one-session rule and tell when they have committed. */
+import { AsyncLocalStorage } from 'node:async_hooks'
+import { NodePgDatabase } from 'drizzle-orm/node-postgres'
+import { NodePgSession, NodePgTransaction } from 'drizzle-orm/node-postgres/session'
+import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
+import type pg from 'pg'
+import { GatewayError } from '../contract/errors.ts'
+import type { Database, Transaction } from '../contract/plugin.ts'
+import { isConnectionError } from './connection-errors.ts'
+
+type Schema = Record<string, never>
+type Callback = () => void
+
+/** One running outermost transaction. After its end the async context may live on (timers, loops), so `done` decides. */
+interface Frame {
+  readonly pool: pg.Pool
+  done: boolean
+}
+
+const frames = new AsyncLocalStorage<Frame | undefined>()
+const callbacksOf = new WeakMap<Transaction, Callback[]>()
+
+/** True inside the body of a `db.transaction` that has not ended yet. */
+export function inTransaction(): boolean {
+  return frames.getStore()?.done === false
+}
+
+/** Runs `body` as if no transaction surrounded it: for work that only happens to be started there (live listeners, loops). */
+export function outsideTransaction<T>(body: () => T): T {
+  return frames.run(undefined, body)
+}
+
+/** Calls back once the outermost transaction has committed: never after a throw, a rollback, or a commit that was refused (deferred constraints). The callback must not throw. */
+export function afterCommit(tx: Transaction, callback: Callback): void {
+  const callbacks = callbacksOf.get(tx)
+  if (!callbacks) throw new GatewayError('internal_error', 'afterCommit was given something that is not a running transaction of this store. Pass the tx of db.transaction.')
+  callbacks.push(callback)
+}
+
+/**
+ * The database over a pool. Inside `db.transaction(tx => …)` every query on the outer `db` throws at once: on PGlite, which has one session, it would
+ * wait for the transaction that waits for it. `onError` hears what an `afterCommit` callback throws.
+ */
+export function wrapDatabase(pool: pg.Pool, onError: (error: unknown) => void = () => {}): Database {
+  const dialect = new PgDialect()
+  return new NodePgDatabase<Schema>(dialect, new GuardedSession(pool, dialect, onError), undefined)
+}
+
+function refuseInside(pool: pg.Pool): void {
+  const frame = frames.getStore()
+  if (frame && !frame.done && frame.pool === pool)
+    throw new GatewayError(
+      'internal_error',
+      'The outer db was used inside db.transaction: the database may have one session only, and it would wait for itself. Use the tx that the transaction gives you.',
+    )
+}
+
+class GuardedSession extends NodePgSession<Schema, Schema> {
+  readonly #pool: pg.Pool
+  readonly #dialect: PgDialect
+  readonly #onError: (error: unknown) => void
+
+  constructor(pool: pg.Pool, dialect: PgDialect, onError: (error: unknown) => void) {
+    super(guardedClient(pool, () => refuseInside(pool)), dialect, undefined)
+    this.#pool = pool
+    this.#dialect = dialect
+    this.#onError = onError
+  }
+
+  /** Here the refusal comes bare; below, at the client, drizzle wraps it: that one is for statements prepared outside. */
+  override prepareQuery: NodePgSession<Schema, Schema>['prepareQuery'] = (...query) => {
+    refuseInside(this.#pool)
+    return super.prepareQuery(...query)
+  }
+
+  override async transaction<T>(body: (tx: NodePgTransaction<Schema, Schema>) => Promise<T>, config?: PgTransactionConfig): Promise<T> {
+    refuseInside(this.#pool)
+    const client = await this.#pool.connect()
+    const frame: Frame = { pool: this.#pool, done: false }
+    const callbacks: Callback[] = []
+    let broken: Error | undefined
+    try {
+      const refuseAfterEnd = () => {
+        if (frame.done) throw new GatewayError('internal_error', 'A tx was used after its transaction had ended. Await every query inside the body.')
+      }
+      const session = new NodePgSession<Schema, Schema>(guardedClient(client, refuseAfterEnd), this.#dialect, undefined)
+      const tx = track(new NodePgTransaction<Schema, Schema>(this.#dialect, session, undefined), callbacks)
+      await client.query('begin')
+      if (config) await tx.setTransaction(config)
+      const result = await frames.run(frame, () => body(tx))
+      const { command } = await client.query('commit')
+      // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
+      if (command === 'ROLLBACK')
+        throw new GatewayError('conflict', 'The transaction was rolled back at its commit, because one of its statements had failed and the error was swallowed. Let it throw.')
+      return result
+    } catch (error) {
+      if (isConnectionError(error)) broken = error as Error
+      else await client.query('rollback').catch((fault: Error) => (broken = fault))
+      callbacks.length = 0
+      throw error
+    } finally {
+      frame.done = true
+      client.release(broken)
+      for (const callback of callbacks) outsideTransaction(() => this.#call(callback))
+    }
+  }
+
+  #call(callback: Callback): void {
+    try {
+      callback()
+    } catch (error) {
+      this.#onError(error)
+    }
+  }
+}
+
+/** Notes the transaction's callbacks; those of a nested one join its parent's when its savepoint is released, and are forgotten otherwise. */
+function track(tx: NodePgTransaction<Schema, Schema>, callbacks: Callback[]): NodePgTransaction<Schema, Schema> {
+  callbacksOf.set(tx, callbacks)
+  const nest = tx.transaction.bind(tx)
+  tx.transaction = async (body) => {
+    const own: Callback[] = []
+    const result = await nest((inner) => body(track(inner, own)))
+    callbacks.push(...own)
+    return result
+  }
+  return tx
+}
+
+/** The pool or client as drizzle uses it, with a check before each query. */
+function guardedClient(client: pg.Pool | pg.PoolClient, check: () => void): pg.PoolClient {
+  const query = (...input: unknown[]) => {
+    check()
+    return (client.query as (...input: unknown[]) => unknown).apply(client, input)
+  }
+  return { query } as unknown as pg.PoolClient
+}
