@@ -47,7 +47,9 @@ function guardItem(item: unknown, owner: string, slot: string, onError: SlotErro
   for (let level: object | null = item; level !== null && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
     for (const name of Object.getOwnPropertyNames(level)) {
       const property = Object.getOwnPropertyDescriptor(level, name)
-      if (name === 'constructor' || Object.hasOwn(guarded, name) || typeof property?.value !== 'function') continue
+      if (name === 'constructor' || Object.hasOwn(guarded, name)) continue
+      if (property?.get) Object.defineProperty(guarded, name, { get: () => Reflect.get(item, name), enumerable: true })
+      if (typeof property?.value !== 'function') continue
       Object.defineProperty(guarded, name, { value: guardFunction(property.value as Callable, item, { owner, slot, name, onError }), enumerable: true })
     }
   }

@@ -1,0 +1,28 @@
+import { describe, expect, test } from 'bun:test'
+import { Redactor } from './log.ts'
+
+describe('the log never shows', () => {
+  const redactor = new Redactor()
+  redactor.add('canary-secret-value')
+  const lines = {
+    'a secret of the config': 'upstream said canary-secret-value is wrong',
+    'a bearer': 'authorization: Bearer abcdefghijklmnop',
+    'a bearer in JSON': '{"authorization":"Bearer abcdefghijklmnop"}',
+    'a key of ours': 'key ptk_abcdefgh_ijklmnop was used',
+    'the local token': 'ptl_abcdefghijklmnop',
+    'a token in a query': 'GET /api/events?types=x&token=abcdefghijklmnop HTTP/1.1',
+    'a ticket in a query': 'GET /api/events?ticket=abcdefghijklmnop',
+  }
+  for (const [name, line] of Object.entries(lines)) {
+    test(name, () => {
+      const shown = redactor.apply(line)
+      expect(shown).toContain('***')
+      expect(shown).not.toContain('ijklmnop')
+      expect(shown).not.toContain('canary')
+    })
+  }
+
+  test('and leaves the rest as it is', () => {
+    expect(redactor.apply('GET /v1/models 200 in 3 ms')).toBe('GET /v1/models 200 in 3 ms')
+  })
+})
