@@ -1,0 +1,141 @@
+/** Reads what stands in the file, the environment and the flags. Knows no schema: `resolve.ts` checks the values. */
+import { readFileSync, statSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { dirname, isAbsolute, join, resolve } from 'node:path'
+import { parse, TomlError } from 'smol-toml'
+import { nearestName, type Problem } from '../contract/problem.ts'
+import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.ts'
+
+/** Environment variables the gateway reads, and no others of that prefix. `PORTICO_TOKEN` is a bearer with all scopes. */
+export const environment = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN'] as const
+
+/** Flags that beat everything else. */
+export interface ConfigFlags {
+  config?: string
+  port?: string | number
+  host?: string
+  dataDir?: string
+}
+
+/** What was written, before any schema. */
+export interface RawConfig {
+  /** The file's full path; null when there is none. */
+  readonly file: string | null
+  /** What relative paths in the file start from. */
+  readonly baseDir: string
+  readonly dataDir: string
+  /** Specifiers of third-party plugins. */
+  readonly plugins: readonly string[]
+  /** Sections by id, flags and environment merged in; keys below are spelled as written. */
+  readonly table: Table
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** False when others can read the file: then secrets in it must be references. */
+  readonly privateFile: boolean
+  readonly problems: readonly Problem[]
+}
+
+/** What `readConfig` is given. */
+export interface ReadConfigOptions {
+  flags?: ConfigFlags
+  env: Readonly<Record<string, string | undefined>>
+  cwd: string
+  /** TOML instead of a file. */
+  text?: string
+}
+
+/** Reads the config. Never throws: what is wrong is in `problems`. */
+export function readConfig({ flags = {}, env, cwd, text }: ReadConfigOptions): RawConfig {
+  const problems: Problem[] = []
+  const home = env.HOME || homedir()
+  const path = (value: string) => resolve(cwd, value.startsWith('~/') ? join(home, value.slice(2)) : value)
+  const asked = flags.config ?? (env.PORTICO_CONFIG || undefined)
+  const file = text === undefined ? readFile(asked === undefined ? join(cwd, 'portico.toml') : path(asked), asked !== undefined, problems) : null
+  const written = parseToml(text ?? file?.text ?? '', file?.path ?? 'portico.toml', problems)
+  const { plugins, table } = splitSections(written, problems)
+
+  for (const name of Object.keys(env)) {
+    if (!name.startsWith('PORTICO_') || (environment as readonly string[]).includes(name)) continue
+    problems.push({
+      where: 'environment',
+      key: name,
+      what: 'this variable is unknown',
+      nearest: nearestName(name, environment),
+      expected: `one of ${environment.join(', ')}`,
+    })
+  }
+  const port =
+    flags.port !== undefined ? readPort(flags.port, '--port', problems) : env.PORTICO_PORT ? readPort(env.PORTICO_PORT, 'PORTICO_PORT', problems) : undefined
+  override(table, 'port', port)
+  override(table, 'host', flags.host ?? (env.PORTICO_HOST || undefined))
+
+  const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
+  const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
+  return {
+    file: file?.path ?? null,
+    baseDir: file ? dirname(file.path) : cwd,
+    dataDir,
+    plugins,
+    table,
+    env,
+    privateFile: file === null || file.private,
+    problems,
+  }
+}
+
+function readFile(path: string, asked: boolean, problems: Problem[]): { path: string; text: string; private: boolean } | null {
+  try {
+    const text = readFileSync(path, 'utf8')
+    return { path, text, private: process.platform === 'win32' || (statSync(path).mode & 0o077) === 0 }
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' && !asked) return null
+    const what = code === 'ENOENT' ? 'the config file does not exist' : `the config file cannot be read (${code ?? 'error'})`
+    problems.push({ where: 'config', key: path, what, expected: 'the path of a readable TOML file' })
+    return null
+  }
+}
+
+function parseToml(text: string, name: string, problems: Problem[]): Table {
+  try {
+    return withoutPrototypeKeys(parse(text), [], problems) as Table
+  } catch (error) {
+    if (!(error instanceof TomlError)) throw error
+    // Only the first line: the rest of the message quotes the file, and with it perhaps a secret.
+    const what = error.message.split('\n')[0]?.replace('Invalid TOML document: ', '') ?? 'no TOML'
+    problems.push({ where: 'config', key: `${name}:${error.line}:${error.column}`, what: `the file is not TOML: ${what}` })
+    return {}
+  }
+}
+
+function splitSections(written: Table, problems: Problem[]): { plugins: string[]; table: Table } {
+  const table: Table = {}
+  let plugins: string[] = []
+  for (const [key, value] of Object.entries(written)) {
+    const id = toSectionId(key)
+    if (key === 'plugins') {
+      if (Array.isArray(value) && value.every((entry) => typeof entry === 'string' && entry !== '')) plugins = value as string[]
+      else problems.push({ where: 'config', key, what: 'has the wrong type', expected: 'a list of strings, e.g. plugins = ["./my-plugin.ts"]' })
+    } else if (Object.hasOwn(table, id)) problems.push({ where: 'config', key, what: 'this section is given twice', expected: `only [${id}]` })
+    else table[id] = value
+  }
+  return { plugins, table }
+}
+
+function readPort(value: string | number, key: string, problems: Problem[]): number | undefined {
+  const text = String(value)
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
+  problems.push({
+    where: key.startsWith('--') ? 'flags' : 'environment',
+    key,
+    what: 'is no port',
+    found: JSON.stringify(text),
+    expected: 'an integer from 0 to 65535',
+  })
+  return undefined
+}
+
+function override(table: Table, key: 'host' | 'port', value: string | number | undefined): void {
+  if (value === undefined) return
+  if (table.gateway === undefined) table.gateway = {}
+  if (isTable(table.gateway)) table.gateway[key] = value
+}
