@@ -1,0 +1,41 @@
+/** What other plugins may know of keys: the events of a key's life, and the slot of `GET /auth/config`. */
+import { admin, defineEvent, defineSlot, t } from 'portico'
+
+const change = t.Object({
+  id: t.String(),
+  name: t.String(),
+  prefix: t.String(),
+  kind: t.String(),
+  owner: t.Nullable(t.String()),
+  scopes: t.Array(t.String()),
+  /** Id of the principal who did it; `system` when time did. */
+  by: t.String(),
+  reason: t.Optional(t.String()),
+  /** Marks this one change, the same on every node. */
+  change: t.String(),
+})
+
+/** A key was made. */
+export const keyCreated = defineEvent('key:created', change, { scope: admin, durable: true, summary: 'A key was made' })
+/** Its name, scopes, expiry or quota changed. */
+export const keyChanged = defineEvent('key:changed', change, { scope: admin, durable: true, summary: 'A key’s name, scopes, expiry or quota changed' })
+/** It got a new secret; the old one is dead. */
+export const keyRotated = defineEvent('key:rotated', change, { scope: admin, durable: true, summary: 'A key got a new secret' })
+/** It was revoked, or expired (`reason`). */
+export const keyRevoked = defineEvent('key:revoked', change, { scope: admin, durable: true, summary: 'A key was revoked, or expired' })
+
+/** What `principal.via` says for a key: the name by which its connections are ended. */
+export function viaOfKey(id: string): string {
+  return `token:${id}`
+}
+
+/** One way to authenticate, as `GET /auth/config` shows it to anyone: no secrets. */
+export interface AuthInfo {
+  /** The auth method's name: `token`, `jwt`. */
+  readonly method: string
+  /** Public facts beside it, e.g. `{ issuer, clientId, scopes }`. */
+  info(): Readonly<Record<string, unknown>>
+}
+
+/** Read by `GET /auth/config`. */
+export const authInfo = defineSlot<AuthInfo>('authInfo')

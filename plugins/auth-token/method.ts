@@ -1,0 +1,94 @@
+/** The auth method `token`: keys of the table, and the tokens that stand in the config. */
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { eq, sql } from 'drizzle-orm'
+import { type AuthMethod, type AuthResult, type Clock, type Database, GatewayError } from 'portico'
+import { viaOfKey } from './contract.ts'
+import { isUsable } from './keys.ts'
+import { type KeyKind, type KeyRow, keys } from './schema.ts'
+import { parseKey, type Verifier } from './secrets.ts'
+
+/** A token of the config, its secret resolved. */
+export interface ConfiguredToken {
+  id: string
+  secret: string
+  scopes: readonly string[]
+  kind: KeyKind
+}
+
+/** What the method needs. */
+export interface TokenMethodOptions {
+  db: Database
+  clock: Clock
+  tokens: readonly ConfiguredToken[]
+  verify: Verifier
+  /** Told of each authentication that reached the table. */
+  used(id: string): void
+}
+
+/** ms for which the kernel may reuse an answer. */
+const reuse = 60_000
+
+/** Makes the method. It answers null for what has not the form of a key and is no configured token. */
+export function createTokenMethod({ db, clock, tokens, verify, used }: TokenMethodOptions): AuthMethod {
+  const configured = tokens.map((token) => ({ digest: digest(token.secret), result: principalOfConfig(token) }))
+  const read = async (prefix: string): Promise<KeyRow | undefined> => (await db.select().from(keys).where(eq(keys.prefix, prefix)))[0]
+
+  return {
+    name: 'token',
+    async authenticate({ token }): Promise<AuthResult | null> {
+      if (token === undefined) return null
+      const presented = digest(token)
+      let match: AuthResult['principal'] | undefined
+      for (const { digest: expected, result } of configured) if (timingSafeEqual(presented, expected)) match = result
+      if (match) return { principal: match, cacheUntil: clock.now() + reuse }
+
+      const parts = parseKey(token)
+      if (!parts) return null
+      const row = await read(parts.prefix)
+      if (!row || !isUsable(row, clock.now()) || !(await verify(row.hash, parts.secret))) throw refused()
+      // Read again: it may have been revoked or rotated while Argon2 was at work, and the answer is kept for a minute.
+      const now = await read(parts.prefix)
+      if (!now || now.hash !== row.hash || !isUsable(now, clock.now())) throw refused()
+      used(now.id)
+      return {
+        principal: { id: now.owner ?? now.id, kind: now.kind, scopes: now.scopes, groups: [], via: viaOfKey(now.id) },
+        cacheUntil: Math.min(clock.now() + reuse, now.expiresAt?.getTime() ?? Number.POSITIVE_INFINITY),
+      }
+    },
+  }
+}
+
+/** When keys were last used: kept in memory and written in batches, so that no request waits for it. */
+export interface KeyUse {
+  used(id: string): void
+  flush(): Promise<void>
+}
+
+/** Makes the note of use. At most 10,000 keys are noted between two flushes. */
+export function createKeyUse(db: Database, clock: Clock): KeyUse {
+  let noted = new Map<string, string>()
+  return {
+    used(id) {
+      if (noted.size < 10_000 || noted.has(id)) noted.set(id, new Date(clock.now()).toISOString())
+    },
+    async flush() {
+      if (noted.size === 0) return
+      const batch = noted
+      noted = new Map()
+      const rows = JSON.stringify([...batch].map(([id, at]) => ({ id, at })))
+      await db.execute(sql`update auth_token_keys set last_used_at = used.at from jsonb_to_recordset(${rows}::jsonb) as used(id text, at timestamptz) where auth_token_keys.id = used.id`)
+    },
+  }
+}
+
+function principalOfConfig({ id, kind, scopes }: ConfiguredToken): AuthResult['principal'] {
+  return { id, kind, scopes, groups: [], via: viaOfKey(id) }
+}
+
+function refused(): GatewayError {
+  return new GatewayError('invalid_api_key', 'This key is unknown, expired or revoked: ask an administrator for a new one.')
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

@@ -1,0 +1,48 @@
+/** The plugin `docs`: the documents of the API and of the events, and a page. */
+import { definePlugin, type Kernel, kernel, open, t } from 'portico'
+import { buildAsyncApi } from './asyncapi.ts'
+import { buildOpenApi } from './openapi.ts'
+import { pageHeaders, renderPage } from './page.ts'
+
+const tags = ['docs']
+const document = t.Record(t.String(), t.Unknown())
+const html = { 200: { description: 'The page', content: { 'text/html': { schema: { type: 'string' as const } } } } }
+
+export default definePlugin({
+  id: 'docs',
+  version: '0.1.0',
+  api: 1,
+  summary: 'OpenAPI, AsyncAPI, and a page to read them',
+  requires: { kernel },
+  paths: ['/openapi.json', '/asyncapi.json', '/docs'],
+  setup(ctx) {
+    const { kernel } = ctx.services
+    const openApi = untilChanged(() => routeParts(kernel), () => buildOpenApi(kernel))
+    const asyncApi = untilChanged(() => kernel.eventTypes().map(({ ref }) => ref), () => buildAsyncApi(kernel))
+    const page = untilChanged(() => routeParts(kernel), () => renderPage(openApi()))
+    return {
+      routes: [
+        open((app) =>
+          app
+            .get('/openapi.json', () => openApi(), { response: document, detail: { operationId: 'getOpenApi', summary: 'This API as OpenAPI 3.1', tags } })
+            .get('/asyncapi.json', () => asyncApi(), { response: document, detail: { operationId: 'getAsyncApi', summary: 'The events as AsyncAPI 3.1', tags } })
+            .get('/docs', () => new Response(page(), { headers: pageHeaders }), { detail: { operationId: 'getDocs', summary: 'This API as a page', tags, responses: html } }),
+        ),
+      ],
+    }
+  },
+})
+
+function routeParts(kernel: Kernel): unknown[] {
+  return [...kernel.routeGroups().map(({ app }) => app), ...kernel.routes().filter(({ plugin }) => plugin === 'kernel').map(({ path }) => path)]
+}
+
+/** Makes it once, and again when one of the parts is another. */
+function untilChanged<T>(parts: () => readonly unknown[], make: () => T): () => T {
+  let latest: { parts: readonly unknown[]; made: T } | undefined
+  return () => {
+    const now = parts()
+    if (!latest || latest.parts.length !== now.length || now.some((part, index) => part !== latest?.parts[index])) latest = { parts: now, made: make() }
+    return latest.made
+  }
+}

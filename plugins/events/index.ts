@@ -1,0 +1,46 @@
+/** The plugin `events`: the event stream over HTTP, recent activity, and tickets for browsers. */
+import { authMethods, definePlugin, kernel } from 'portico'
+import { keyChanged, keyRevoked, keyRotated, viaOfKey } from 'portico/plugins/auth-token'
+import { activityRoutes, streamRoutes } from './routes.ts'
+import { tickets as table } from './schema.ts'
+import { createTickets } from './tickets.ts'
+
+const housekeeping = 60_000
+
+export default definePlugin({
+  id: 'events',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Watch events over HTTP; tickets for browsers',
+  requires: { kernel },
+  adds: [authMethods],
+  paths: ['/api/events', '/api/activity', '/api/tickets'],
+  tables: { tickets: table },
+  migrations: new URL('./migrations', import.meta.url),
+  commands: [{ name: 'events', summary: 'Watch events, list their types', load: () => import('./cli.ts') }],
+
+  setup(ctx) {
+    const { kernel } = ctx.services
+    const tickets = createTickets({ db: ctx.db, clock: ctx.clock })
+    ctx.add(authMethods, tickets.method, { order: 20 })
+    // With cursors: a ticket must not outlive its key because the gateway stopped between the two.
+    for (const ref of [keyChanged, keyRotated, keyRevoked]) {
+      ctx.on(ref, ({ data }) => tickets.forget(viaOfKey(data.id)), { cursor: `tickets-${ref.type.replace(':', '-')}` })
+    }
+
+    let loop = Promise.resolve()
+    ctx.defer(() => loop)
+    return {
+      routes: [streamRoutes(kernel), activityRoutes(kernel, tickets)],
+      ready() {
+        loop = (async () => {
+          while (!ctx.signal.aborted) {
+            await ctx.clock.sleep(housekeeping, ctx.signal).catch(() => undefined)
+            if (ctx.signal.aborted) return
+            await tickets.sweep().catch((error) => ctx.log.warn('Housekeeping of tickets failed; it is tried again in a minute', { error }))
+          }
+        })()
+      },
+    }
+  },
+})

@@ -1,0 +1,125 @@
+/** What `/metrics` says: requests by route template, the kernel's own numbers, the process, the event loop. Every label set is bounded. */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Kernel, RequestRecord } from 'portico'
+
+const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'WS'])
+const mostSeries = 2_000
+const mostStats = 500
+const lagEvery = 500
+
+/** The metrics of a gateway. */
+export interface Metrics {
+  readonly contentType: string
+  /** The Prometheus text format, 0.0.4. */
+  text(): Promise<string>
+  observe(record: RequestRecord): void
+  stop(): void
+}
+
+/** Starts measuring. */
+export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  const requests = new Counter({ name: 'portico_http_requests_total', help: 'Finished requests by method, route template and status', labelNames: ['method', 'route', 'status'], registers })
+  const durations = new Histogram({
+    name: 'portico_http_request_duration_seconds',
+    help: 'Seconds from the request to the end of its answer, by method and route template',
+    labelNames: ['method', 'route'],
+    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
+    registers,
+  })
+  new Gauge({ name: 'portico_info', help: 'Version and runtime', labelNames: ['version', 'runtime'], registers }).set({ version: kernel.version, runtime: kernel.runtime }, 1)
+  new Gauge({ name: 'process_start_time_seconds', help: 'When the gateway started, in seconds since the epoch', registers }).set(kernel.startedAt / 1000)
+  new Gauge({ name: 'process_resident_memory_bytes', help: 'Resident memory', registers, collect() { this.set(process.memoryUsage().rss) } })
+  new Gauge({ name: 'process_heap_bytes', help: 'Heap in use', registers, collect() { this.set(process.memoryUsage().heapUsed) } })
+  new Counter({
+    name: 'process_cpu_seconds_total',
+    help: 'User and system CPU time',
+    registers,
+    collect() {
+      const { user, system } = process.cpuUsage()
+      this.reset()
+      this.inc((user + system) / 1e6)
+    },
+  })
+  const lag = measureLag(registers)
+
+  const series = new Map<string, { count: () => void; time: (seconds: number) => void }>()
+  const gauges = new Map<string, Gauge>()
+  const counters = new Map<string, Counter>()
+
+  function seriesOf(method: string, route: string, status: number) {
+    const key = `${method} ${status} ${route}`
+    const known = series.get(key)
+    if (known) return known
+    const labels = series.size < mostSeries ? { method, route } : { method: 'OTHER', route: 'other' }
+    const counter = requests.labels({ ...labels, status: String(status) })
+    const histogram = durations.labels(labels)
+    const made = { count: () => counter.inc(), time: (seconds: number) => histogram.observe(seconds) }
+    if (series.size < mostSeries) series.set(key, made)
+    return made
+  }
+
+  return {
+    contentType: registry.contentType,
+    observe({ method, route, status, seconds }) {
+      const its = seriesOf(methods.has(method) ? method : 'OTHER', route, status)
+      its.count()
+      its.time(seconds)
+    },
+    text() {
+      const stats = kernel.stats()
+      for (const [name, value] of Object.entries(stats.gauges)) {
+        memo(gauges, name, () => new Gauge({ name: toName(name), help: `Of the kernel: ${toWords(name)}`, registers }))?.set(value)
+      }
+      for (const [name, value] of Object.entries(stats.counters)) {
+        const counter = memo(counters, name, () => new Counter({ name: `${toName(name).replace(/_total$/, '')}_total`, help: `Of the kernel: ${toWords(name)}`, registers }))
+        counter?.reset()
+        counter?.inc(value)
+      }
+      return registry.metrics()
+    },
+    stop: lag.stop,
+  }
+}
+
+/** A timer of our own, since the library's measure is blind on Deno. */
+function measureLag(registers: Registry[]): { stop(): void } {
+  let due = performance.now() + lagEvery
+  let latest = 0
+  let highest = 0
+  const timer = setInterval(() => {
+    const now = performance.now()
+    latest = Math.max(0, now - due) / 1000
+    highest = Math.max(highest, latest)
+    due = now + lagEvery
+  }, lagEvery)
+  timer.unref()
+  new Gauge({ name: 'portico_event_loop_lag_seconds', help: 'How late the latest timer was', registers, collect() { this.set(latest) } })
+  new Gauge({
+    name: 'portico_event_loop_lag_max_seconds',
+    help: 'How late the latest of the timers since the last scrape was',
+    registers,
+    collect() {
+      this.set(highest)
+      highest = 0
+    },
+  })
+  return { stop: () => clearInterval(timer) }
+}
+
+function memo<T>(map: Map<string, T>, key: string, make: () => T): T | undefined {
+  const known = map.get(key)
+  if (known !== undefined || map.size >= mostStats) return known
+  const made = make()
+  map.set(key, made)
+  return made
+}
+
+function toWords(name: string): string {
+  return name.replace(/[^A-Za-z0-9]+/g, ' ').replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase()
+}
+
+function toName(name: string): string {
+  return `portico_${toWords(name).trim().replaceAll(' ', '_')}`
+}

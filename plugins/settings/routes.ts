@@ -1,0 +1,87 @@
+/** The routes that show the plugins and the running config. */
+import { admin, GatewayError, guard, type Kernel, nearestName, type PluginInfo, type RouteGroup, t } from 'portico'
+
+const names = t.Array(t.String())
+const view = {
+  id: t.String(),
+  version: t.String(),
+  summary: t.String(),
+  state: t.Enum(['pending', 'ready', 'failed', 'blocked', 'stopped']),
+  reason: t.Optional(t.String({ description: 'Why it is failed or blocked' })),
+  from: t.String({ description: 'builtin, or what it was loaded from' }),
+  usesKernel: t.Boolean(),
+  requires: names,
+  provides: names,
+  paths: names,
+  events: names,
+  scopes: names,
+}
+const json = t.Record(t.String(), t.Unknown())
+
+/** `/api/plugins` and `/api/config`, for administrators. */
+export function settingsRoutes(kernel: Kernel): RouteGroup {
+  return guard(admin, (app) =>
+    app
+      .get(
+        '/api/plugins',
+        () => {
+          const plugins = kernel.plugins().map(toView)
+          return { plugins, total: plugins.length }
+        },
+        {
+          response: t.Object({ plugins: t.Array(t.Object(view)), total: t.Integer() }),
+          detail: { operationId: 'listPlugins', summary: 'The plugins, in the order of the plan', tags: ['plugins'] },
+        },
+      )
+      .get(
+        '/api/plugins/:id',
+        ({ params }) => {
+          const plugins = kernel.plugins()
+          const plugin = plugins.find(({ id }) => id === params.id)
+          if (!plugin) {
+            const nearest = nearestName(params.id, plugins.map(({ id }) => id))
+            throw new GatewayError('not_found', `There is no plugin ${JSON.stringify(params.id)}${nearest ? `: did you mean "${nearest}"?` : ': GET /api/plugins lists them.'}`, { param: 'id' })
+          }
+          const routes = kernel.routes().filter((route) => route.plugin === plugin.id)
+          return { ...toView(plugin), routes: routes.map(({ method, path, access }) => ({ method, path, access: access.kind, scopes: 'scopes' in access ? access.scopes.map(({ id }) => id) : [] })) }
+        },
+        {
+          params: t.Object({ id: t.String() }),
+          response: t.Object({ ...view, routes: t.Array(t.Object({ method: t.String(), path: t.String(), access: t.String(), scopes: names })) }),
+          detail: { operationId: 'getPlugin', summary: 'One plugin, with its routes', tags: ['plugins'] },
+        },
+      )
+      .get(
+        '/api/config',
+        () => {
+          const { values, file } = kernel.config()
+          return { config: values, file }
+        },
+        {
+          response: t.Object({ config: json, file: t.Nullable(t.String({ description: 'Where it was read; null = defaults and environment only' })) }),
+          detail: { operationId: 'getConfig', summary: 'The running config, secrets redacted', tags: ['config'] },
+        },
+      )
+      .get('/api/config/schema', () => kernel.config().schema, {
+        response: json,
+        detail: { operationId: 'getConfigSchema', summary: 'The JSON Schema of the config file', tags: ['config'] },
+      }),
+  )
+}
+
+function toView({ id, version, summary, state, reason, from, usesKernel, requires, provides, paths, events, scopes }: PluginInfo) {
+  return {
+    id,
+    version,
+    summary,
+    state,
+    ...(reason === undefined ? {} : { reason }),
+    from,
+    usesKernel,
+    requires: [...requires],
+    provides: [...provides],
+    paths: [...paths],
+    events: [...events],
+    scopes: [...scopes],
+  }
+}
