@@ -1,10 +1,12 @@
 /** LISTEN on a connection of its own that comes back by itself. */
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from '../contract/plugin.ts'
 
 /** A running listener. */
 export interface Listen {
-  /** Resolves when it listens for the first time; rejects when the first attempt fails. */
+  /** Resolves when it listens for the first time; rejects when the first attempt fails, and then it is over. */
   readonly listening: Promise<void>
   /** Ends it. Safe to call twice. */
   stop(): Promise<void>
@@ -15,52 +17,11 @@ const longestPauseMs = 5_000
 
 /** Begins to listen. After each reconnect `onNotify('')` is called once, because notifications may have been missed. */
 export function startListening(target: pg.ClientConfig, channel: string, onNotify: (payload: string) => void, log: Logger): Listen {
-  let client: pg.Client | undefined
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let stopped = false
-  let failures = 0
+  const stopping = new AbortController()
+  const { promise: listening, resolve, reject } = Promise.withResolvers<void>()
+  let first = true
 
-  async function connect(): Promise<void> {
-    const mine = new pg.Client({ ...target, query_timeout: 5_000 })
-    client = mine
-    let over = false
-    const lost = (error?: Error) => {
-      if (over) return
-      over = true
-      clearTimeout(timer)
-      mine.end().catch(() => {})
-      if (stopped) return
-      if (error) log.debug('The listening database connection ended', { channel, error })
-      timer = setTimeout(reconnect, Math.min(longestPauseMs, 100 * 2 ** Math.min(failures++, 10)) * (0.5 + Math.random() / 2))
-    }
-    mine.on('error', lost)
-    mine.on('end', () => lost())
-    // On PGlite every connection hears every channel.
-    mine.on('notification', (message) => message.channel === channel && call(message.payload ?? ''))
-    try {
-      await mine.connect()
-      await mine.query(`listen ${mine.escapeIdentifier(channel)}`)
-    } catch (error) {
-      lost(error as Error)
-      throw error
-    }
-    if (stopped) return lost()
-    failures = 0
-    // A peer that vanished without a word shows only when it is asked.
-    const beat = () => {
-      timer = setTimeout(() => mine.query('select 1').then(beat, lost), heartbeatMs)
-    }
-    if (!over) beat()
-  }
-
-  function reconnect(): void {
-    connect().then(
-      () => stopped || call(''),
-      () => {},
-    )
-  }
-
-  function call(payload: string): void {
+  function call(payload = ''): void {
     try {
       onNotify(payload)
     } catch (error) {
@@ -68,12 +29,47 @@ export function startListening(target: pg.ClientConfig, channel: string, onNotif
     }
   }
 
+  /** Listens until the connection is lost, which it throws. */
+  async function connect(onListening: () => void): Promise<never> {
+    const client = new pg.Client({ ...target, query_timeout: 5_000 })
+    const lost = once(client, 'end', { signal: stopping.signal }).then(() => Promise.reject(new Error('Connection terminated')))
+    lost.catch(() => {})
+    client.on('error', (error) => log.debug('The listening database connection ended', { channel, error }))
+    // On PGlite every connection hears every channel.
+    client.on('notification', (message) => message.channel === channel && call(message.payload))
+    try {
+      await Promise.race([lost, client.connect()])
+      await client.query(`listen ${client.escapeIdentifier(channel)}`)
+      onListening()
+      // A peer that vanished without a word shows only when it is asked.
+      for (;;) {
+        await Promise.race([lost, sleep(heartbeatMs, undefined, { ref: false, signal: stopping.signal })])
+        await client.query('select 1')
+      }
+    } finally {
+      client.end().catch(() => {})
+    }
+  }
+
+  async function run(): Promise<void> {
+    for (let failures = 0; !stopping.signal.aborted; failures++) {
+      await connect(() => {
+        failures = 0
+        if (!first) call()
+        first = false
+        resolve()
+      }).catch(reject)
+      if (first) return
+      await sleep(Math.min(longestPauseMs, 50 * 2 ** Math.min(failures, 10)) * (1 + Math.random()), undefined, { signal: stopping.signal }).catch(() => {})
+    }
+  }
+
+  const running = run()
   return {
-    listening: connect(),
+    listening,
     async stop() {
-      stopped = true
-      clearTimeout(timer)
-      await client?.end().catch(() => {})
+      stopping.abort()
+      await running
     },
   }
 }

@@ -5,6 +5,7 @@ import type pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Logger } from '../contract/plugin.ts'
 import { isConnectionError } from './connection-errors.ts'
+import { withTransaction } from './transactions.ts'
 
 /** What is applied, and how to apply the rest. */
 export interface Migrator {
@@ -29,9 +30,9 @@ const createTable = `create table if not exists portico_migrations (
 /** Migrations over a pool. */
 export function createMigrator(pool: pg.Pool, log: Logger): Migrator {
   const applied = new Map<string, Map<string, string>>()
-  const hashesOf = (plugin: string) => applied.get(plugin) ?? applied.set(plugin, new Map()).get(plugin)!
+  const hashesOf = (plugin: string) => applied.get(plugin) ?? new Map<string, string>()
   const note = (rows: readonly { plugin: string; name: string; hash: string }[]) => {
-    for (const row of rows) hashesOf(row.plugin).set(row.name, row.hash)
+    for (const { plugin, name, hash } of rows) applied.set(plugin, hashesOf(plugin).set(name, hash))
   }
 
   return {
@@ -46,44 +47,47 @@ export function createMigrator(pool: pg.Pool, log: Logger): Migrator {
     async run(plugin, folder) {
       const migrations = await readMigrations(plugin, folder)
       if (pendingOf(plugin, migrations, hashesOf(plugin)).length === 0) return
-      const client = await pool.connect()
       let current = ''
-      let broken: Error | undefined
       try {
-        await client.query('begin')
-        await client.query(`set local statement_timeout = ${longestMs}`)
-        await client.query({ text: `select pg_advisory_xact_lock(${lockKey})`, query_timeout: longestMs } as pg.QueryConfig)
-        await client.query(createTable)
-        // Another node may have been faster.
-        note((await client.query('select plugin, name, hash from portico_migrations where plugin = $1', [plugin])).rows)
-        const pending = pendingOf(plugin, migrations, hashesOf(plugin))
-        for (const { name, sql, hash } of pending) {
-          current = name
-          await client.query({ text: sql, query_timeout: longestMs } as pg.QueryConfig)
-          await client.query('insert into portico_migrations (plugin, name, hash) values ($1, $2, $3)', [plugin, name, hash])
-        }
-        await client.query('commit')
-        note(pending.map(({ name, hash }) => ({ plugin, name, hash })))
-        if (pending.length > 0) log.info('Migrations applied', { plugin, names: pending.map(({ name }) => name) })
+        await withTransaction(pool, async (client) => {
+          const patient = (text: string) => client.query({ text, query_timeout: longestMs } as pg.QueryConfig)
+          await client.query(`set local statement_timeout = ${longestMs}`)
+          await patient(`select pg_advisory_xact_lock(${lockKey})`)
+          await client.query(createTable)
+          // Another node may have been faster.
+          note((await client.query('select plugin, name, hash from portico_migrations where plugin = $1', [plugin])).rows)
+          for (const { name, sql, hash } of pendingOf(plugin, migrations, hashesOf(plugin))) {
+            current = name
+            await patient(sql)
+            await client.query('insert into portico_migrations (plugin, name, hash) values ($1, $2, $3)', [plugin, name, hash])
+            log.info('Migration applied', { plugin, name })
+          }
+        })
       } catch (cause) {
-        if (isConnectionError(cause)) broken = cause as Error
-        else await client.query('rollback').catch((fault: Error) => (broken = fault))
-        if (cause instanceof GatewayError) throw cause
-        if (broken) throw new GatewayError('database_unavailable', 'The database went away during the migrations. Start again when it is back.', { cause, plugin })
-        const why = cause instanceof Error ? cause.message : String(cause)
-        throw new GatewayError('plugin_failed', `The migration ${current} failed: ${why}. Nothing of it was kept; mend the file and start again.`, { cause, plugin })
-      } finally {
-        client.release(broken)
+        throw describe(cause, plugin, current)
       }
+      note(migrations.map(({ name, hash }) => ({ plugin, name, hash })))
     },
   }
+}
+
+function describe(cause: unknown, plugin: string, name: string): GatewayError {
+  if (cause instanceof GatewayError) return cause
+  if (isConnectionError(cause))
+    return new GatewayError('database_unavailable', 'The database went away during the migrations. Start again when it is back.', { cause, plugin })
+  const why = cause instanceof Error ? cause.message : String(cause)
+  return new GatewayError('plugin_failed', `The migration ${name} failed: ${why}. Nothing of it was kept; mend it and start again.`, { cause, plugin })
 }
 
 function pendingOf(plugin: string, migrations: readonly Migration[], applied: ReadonlyMap<string, string>): Migration[] {
   return migrations.filter(({ name, hash }) => {
     const known = applied.get(name)
     if (known !== undefined && known !== hash)
-      throw new GatewayError('plugin_failed', `The migration ${name} was changed after it had been applied. Restore the file and put the change into a new one.`, { plugin })
+      throw new GatewayError(
+        'plugin_failed',
+        `The migration ${name} was changed after it had been applied. Restore the file and put the change into a new one.`,
+        { plugin },
+      )
     return known === undefined
   })
 }
@@ -92,7 +96,8 @@ async function readMigrations(plugin: string, folder: URL): Promise<Migration[]>
   const base = folder.href.endsWith('/') ? folder : new URL(`${folder.href}/`)
   const names = (await readdir(base)).filter((name) => name.endsWith('.sql')).sort()
   const wrong = names.find((name, at) => !/^\d{4}_[a-z0-9_]+\.sql$/.test(name) || names[at - 1]?.slice(0, 4) === name.slice(0, 4))
-  if (wrong) throw new GatewayError('plugin_failed', `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`, { plugin })
+  if (wrong)
+    throw new GatewayError('plugin_failed', `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`, { plugin })
   return Promise.all(
     names.map(async (name) => {
       const sql = (await readFile(new URL(name, base), 'utf8')).replaceAll('\r\n', '\n')

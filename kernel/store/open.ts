@@ -102,7 +102,12 @@ export async function openStore(options: StoreOptions): Promise<Store> {
         throw unavailable(cause, 'It is tried again with every request.')
       }
     },
-    stats: () => ({ 'database.connections': pool.totalCount, 'database.idle': pool.idleCount, 'database.waiting': pool.waitingCount, 'database.listeners': listeners.size }),
+    stats: () => ({
+      'database.connections': pool.totalCount,
+      'database.idle': pool.idleCount,
+      'database.waiting': pool.waitingCount,
+      'database.listeners': listeners.size,
+    }),
     close,
   }
 }

@@ -6,7 +6,7 @@ import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../contract/errors.ts'
 import type { Logger } from '../contract/plugin.ts'
 import { lockDataDir } from './lock.ts'
-import type { WorkerInput, WorkerMessage } from './pglite-worker.ts'
+import type { WorkerInput } from './pglite-worker.ts'
 
 /** A running PGlite. */
 export interface Pglite {
@@ -18,64 +18,68 @@ export interface Pglite {
 }
 
 const port = 5432
-/** `sun_path` holds 108 bytes; Deno fails at it. */
+/** Bytes; `sun_path` holds 108. */
 const longestPath = 100
-const silenceMs = 10_000
-const stopMs = 5_000
+const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts' : './pglite-worker.js', import.meta.url)
 
 /**
- * Starts PGlite in `<dataDir>/db`, which it locks: nobody opens it twice, and the socket of a dead gateway can be removed.
+ * Starts PGlite in `<dataDir>/db`, which it locks: nobody opens it twice, and a dead gateway's socket may be removed.
  * @throws GatewayError `conflict` when another process has the folder, `database_unavailable` when it does not open
  */
 export async function startPglite(dataDir: string, log: Logger): Promise<Pglite> {
   const folder = join(dataDir, 'db')
   const lock = await lockDataDir(folder)
-  const name = `.s.PGSQL.${port}`
-  const temporary = Buffer.byteLength(join(folder, name)) > longestPath ? await mkdtemp(join(tmpdir(), 'portico-')) : null
+  const socketName = `.s.PGSQL.${port}`
+  const temporary = Buffer.byteLength(join(folder, socketName)) > longestPath ? await mkdtemp(join(tmpdir(), 'portico-')) : null
   const host = temporary ?? folder
-  const input: WorkerInput = { folder, socketPath: join(host, name), silenceMs }
-  let stopping = false
-  let worker: Worker
-  const free = async () => {
+  const workerData: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs: 10_000 }
+  const stopping = new AbortController()
+  let worker = new Worker(workerUrl, { workerData })
+  /** Serving, or failed. A worker that ends later (PGlite is WebAssembly: it can abort) is replaced; until then connections fail, which is a normal state. */
+  let opened = open()
+
+  async function open(): Promise<void> {
+    worker.on('error', (error) => log.error('The embedded database failed', { error }))
+    const said = new Promise<string | null>((resolve) => worker.once('message', resolve))
+    const ended = new Promise<string>((resolve) => worker.once('exit', () => resolve('its worker ended')))
+    const failure = await Promise.race([said, ended])
+    void ended.then(() => stopping.signal.aborted || setTimeout(again, 1_000).unref())
+    if (failure === null) return
+    await worker.terminate()
+    throw new Error(failure)
+  }
+
+  function again(): void {
+    log.warn('The embedded database ended and is started again')
+    worker = new Worker(workerUrl, { workerData })
+    opened = open()
+    opened.catch((error) => log.error('The embedded database did not open', { error }))
+  }
+
+  async function stop(): Promise<void> {
+    if (stopping.signal.aborted) return
+    stopping.abort()
+    const ended = new Promise((resolve) => {
+      worker.once('exit', resolve)
+      setTimeout(resolve, 5_000).unref()
+    })
+    worker.postMessage('stop')
+    await opened.then(() => ended).catch(() => {})
+    await worker.terminate()
     if (temporary) await rm(temporary, { recursive: true, force: true })
     await lock.release()
   }
 
-  /** A worker that died (PGlite is WebAssembly: it can abort) is started again; until then connections fail, which is a normal state. */
-  async function run(): Promise<void> {
-    worker = new Worker(new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts' : './pglite-worker.js', import.meta.url), { workerData: input })
-    const { promise, resolve, reject } = Promise.withResolvers<void>()
-    worker.on('message', (said: WorkerMessage) => ('ready' in said ? resolve() : reject(new Error(said.failed))))
-    worker.on('error', reject)
-    worker.on('exit', () => reject(new Error('the worker ended')))
-    await promise
-    worker.on('exit', () => stopping || restart())
-  }
-
-  function restart(): void {
-    log.error('The embedded database stopped; it is started again')
-    setTimeout(() => stopping || run().catch((error) => (log.error('The embedded database did not open', { error }), restart())), 1_000)
-  }
-
   try {
-    await run()
+    await opened
   } catch (cause) {
-    await worker!.terminate()
-    await free()
-    throw new GatewayError('database_unavailable', `The embedded database did not open: ${(cause as Error).message}. Look at the data folder's disk, or choose another folder with --data-dir.`, { cause })
+    await stop()
+    throw didNotOpen(cause as Error)
   }
-  return {
-    connection: { host, port, user: 'postgres', password: '', database: 'postgres', ssl: false },
-    socketPath: input.socketPath,
-    async stop() {
-      if (stopping) return
-      stopping = true
-      const ended = new Promise((resolve) => worker.once('exit', resolve))
-      const timer = setTimeout(() => worker.terminate(), stopMs)
-      worker.postMessage('stop')
-      await ended
-      clearTimeout(timer)
-      await free()
-    },
-  }
+  return { connection: { host, port, user: 'postgres', password: '', database: 'postgres', ssl: false }, socketPath: workerData.socketPath, stop }
+}
+
+function didNotOpen(cause: Error): GatewayError {
+  const message = `The embedded database did not open: ${cause.message}. Look at the data folder's disk, or choose another folder with --data-dir.`
+  return new GatewayError('database_unavailable', message, { cause })
 }

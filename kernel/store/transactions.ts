@@ -9,6 +9,7 @@ import type { Database, Transaction } from '../contract/plugin.ts'
 import { isConnectionError } from './connection-errors.ts'
 
 type Schema = Record<string, never>
+type Tx = NodePgTransaction<Schema, Schema>
 type Callback = () => void
 
 /** One running outermost transaction. After its end the async context may live on (timers, loops), so `done` decides. */
@@ -17,6 +18,7 @@ interface Frame {
   done: boolean
 }
 
+const dialect = new PgDialect()
 const frames = new AsyncLocalStorage<Frame | undefined>()
 const callbacksOf = new WeakMap<Transaction, Callback[]>()
 
@@ -33,7 +35,8 @@ export function outsideTransaction<T>(body: () => T): T {
 /** Calls back once the outermost transaction has committed: never after a throw, a rollback, or a commit that was refused (deferred constraints). The callback must not throw. */
 export function afterCommit(tx: Transaction, callback: Callback): void {
   const callbacks = callbacksOf.get(tx)
-  if (!callbacks) throw new GatewayError('internal_error', 'afterCommit was given something that is not a running transaction of this store. Pass the tx of db.transaction.')
+  if (!callbacks)
+    throw new GatewayError('internal_error', 'afterCommit was given something that is not a running transaction of this store. Pass the tx of db.transaction.')
   callbacks.push(callback)
 }
 
@@ -42,8 +45,7 @@ export function afterCommit(tx: Transaction, callback: Callback): void {
  * wait for the transaction that waits for it. `onError` hears what an `afterCommit` callback throws.
  */
 export function wrapDatabase(pool: pg.Pool, onError: (error: unknown) => void = () => {}): Database {
-  const dialect = new PgDialect()
-  return new NodePgDatabase<Schema>(dialect, new GuardedSession(pool, dialect, onError), undefined)
+  return new NodePgDatabase<Schema>(dialect, new GuardedSession(pool, onError), undefined)
 }
 
 function refuseInside(pool: pg.Pool): void {
@@ -56,66 +58,80 @@ function refuseInside(pool: pg.Pool): void {
 }
 
 class GuardedSession extends NodePgSession<Schema, Schema> {
-  readonly #pool: pg.Pool
-  readonly #dialect: PgDialect
-  readonly #onError: (error: unknown) => void
-
-  constructor(pool: pg.Pool, dialect: PgDialect, onError: (error: unknown) => void) {
-    super(guardedClient(pool, () => refuseInside(pool)), dialect, undefined)
-    this.#pool = pool
-    this.#dialect = dialect
-    this.#onError = onError
-  }
-
-  /** Here the refusal comes bare; below, at the client, drizzle wraps it: that one is for statements prepared outside. */
+  /** Here the refusal comes bare; at the client, where statements prepared outside meet it, drizzle wraps it. */
   override prepareQuery: NodePgSession<Schema, Schema>['prepareQuery'] = (...query) => {
-    refuseInside(this.#pool)
+    refuseInside(this.pool)
     return super.prepareQuery(...query)
   }
+  private readonly pool: pg.Pool
+  private readonly onError: (error: unknown) => void
 
-  override async transaction<T>(body: (tx: NodePgTransaction<Schema, Schema>) => Promise<T>, config?: PgTransactionConfig): Promise<T> {
-    refuseInside(this.#pool)
-    const client = await this.#pool.connect()
-    const frame: Frame = { pool: this.#pool, done: false }
-    const callbacks: Callback[] = []
-    let broken: Error | undefined
-    try {
-      const refuseAfterEnd = () => {
-        if (frame.done) throw new GatewayError('internal_error', 'A tx was used after its transaction had ended. Await every query inside the body.')
-      }
-      const session = new NodePgSession<Schema, Schema>(guardedClient(client, refuseAfterEnd), this.#dialect, undefined)
-      const tx = track(new NodePgTransaction<Schema, Schema>(this.#dialect, session, undefined), callbacks)
-      await client.query('begin')
-      if (config) await tx.setTransaction(config)
-      const result = await frames.run(frame, () => body(tx))
-      const { command } = await client.query('commit')
-      // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
-      if (command === 'ROLLBACK')
-        throw new GatewayError('conflict', 'The transaction was rolled back at its commit, because one of its statements had failed and the error was swallowed. Let it throw.')
-      return result
-    } catch (error) {
-      if (isConnectionError(error)) broken = error as Error
-      else await client.query('rollback').catch((fault: Error) => (broken = fault))
-      callbacks.length = 0
-      throw error
-    } finally {
-      frame.done = true
-      client.release(broken)
-      for (const callback of callbacks) outsideTransaction(() => this.#call(callback))
-    }
+  constructor(pool: pg.Pool, onError: (error: unknown) => void) {
+    super(
+      guardedClient(pool, () => refuseInside(pool)),
+      dialect,
+      undefined,
+    )
+    this.pool = pool
+    this.onError = onError
   }
 
-  #call(callback: Callback): void {
-    try {
-      callback()
-    } catch (error) {
-      this.#onError(error)
+  override async transaction<T>(body: (tx: Tx) => Promise<T>, config?: PgTransactionConfig): Promise<T> {
+    refuseInside(this.pool)
+    const frame: Frame = { pool: this.pool, done: false }
+    const callbacks: Callback[] = []
+    const result = await withTransaction(this.pool, async (client) => {
+      const guarded = guardedClient(client, () => {
+        if (frame.done) throw new GatewayError('internal_error', 'A tx was used after its transaction had ended. Await every query inside the body.')
+      })
+      const tx = track(new NodePgTransaction<Schema, Schema>(dialect, new NodePgSession(guarded, dialect, undefined), undefined), callbacks)
+      try {
+        if (config) await tx.setTransaction(config)
+        return await frames.run(frame, () => body(tx))
+      } finally {
+        frame.done = true
+      }
+    })
+    for (const callback of callbacks) {
+      try {
+        outsideTransaction(callback)
+      } catch (error) {
+        this.onError(error)
+      }
     }
+    return result
+  }
+}
+
+/** Runs `body` between begin and commit on one connection. A connection whose state is not known afterwards leaves the pool. */
+export async function withTransaction<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await pool.connect()
+  let broken: Error | undefined
+  try {
+    await client.query('begin')
+    const result = await body(client)
+    const { command } = await client.query('commit')
+    // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
+    if (command === 'ROLLBACK')
+      throw new GatewayError(
+        'conflict',
+        'The transaction was rolled back at its commit: one of its statements failed and the error was swallowed. Let it throw.',
+      )
+    return result
+  } catch (error) {
+    if (isConnectionError(error)) broken = error as Error
+    else
+      await client.query('rollback').catch((fault: Error) => {
+        broken = fault
+      })
+    throw error
+  } finally {
+    client.release(broken)
   }
 }
 
 /** Notes the transaction's callbacks; those of a nested one join its parent's when its savepoint is released, and are forgotten otherwise. */
-function track(tx: NodePgTransaction<Schema, Schema>, callbacks: Callback[]): NodePgTransaction<Schema, Schema> {
+function track(tx: Tx, callbacks: Callback[]): Tx {
   callbacksOf.set(tx, callbacks)
   const nest = tx.transaction.bind(tx)
   tx.transaction = async (body) => {

@@ -1,6 +1,6 @@
 /**
- * Serves PostgreSQL's wire protocol (version 3, "Frontend/Backend Protocol") for a database that has ONE session. Units of messages, not messages, are
- * queued: a connection holds the session from its first unit until ReadyForQuery says idle. Not for the network: it asks for no password.
+ * Serves PostgreSQL's wire protocol (version 3, "Frontend/Backend Protocol") for a database that has ONE session: a connection holds it from a whole unit of
+ * messages until ReadyForQuery says idle. Not for the network: it asks for no password.
  */
 import { createServer, type Server, type Socket } from 'node:net'
 
@@ -8,174 +8,162 @@ import { createServer, type Server, type Socket } from 'node:net'
 export interface WireOptions {
   /** Runs whole frontend messages, gives the backend's bytes. Synchronous: the session is never entered twice. */
   execute(messages: Uint8Array): Uint8Array
-  /** Sent to each client at its start. */
+  /** Sent to each client at its start (ParameterStatus). */
   parameters: Readonly<Record<string, string>>
   /** ms that the holder of the session may be silent inside a transaction; then it is rolled back and its connection cut. */
   silenceMs: number
-  /** Bytes of one unit at most; default 256 MB. */
-  maxUnitBytes?: number
 }
 
-interface Connection {
-  readonly socket: Socket
-  /** Whole units, each ready to run. */
-  readonly units: Buffer[]
-  started: boolean
-  closed: boolean
-}
+type Read = (bytes: number) => Promise<Buffer>
 
-const code = (letter: string) => letter.charCodeAt(0)
-/** Messages that end a unit: Query, Sync, FunctionCall, Flush, CopyData, CopyDone, CopyFail. */
-const unitEnds = new Set([...'QSFHdcf'].map(code))
-const [terminate, notification, readyForQuery, idle] = ['X', 'A', 'Z', 'I'].map(code)
+const maxUnitBytes = 256 << 20
 const cancelRequest = 80877102
-const encryptionRequests = new Set([80877103, 80877104])
+const encryptionRequests = [80877103, 80877104]
+/** These end a unit: Query, Sync, FunctionCall, Flush, CopyData, CopyDone, CopyFail. */
+const unitEnds = 'QSFHdcf'
 const rollback = Buffer.concat([message('S'), message('Q', 'rollback\0')])
+const gone = new Error('The client is gone')
 
-/** A server, not yet listening. Its `close` and the sockets are the caller's to end. */
-export function createWireServer(options: WireOptions): Server {
-  const { execute, parameters, silenceMs, maxUnitBytes = 256 << 20 } = options
-  const connections = new Set<Connection>()
-  const waiting: Connection[] = []
-  let holder: Connection | undefined
-  let silence: ReturnType<typeof setTimeout> | undefined
-  let pumping = false
+/** A server, not yet listening. */
+export function createWireServer({ execute, parameters, silenceMs }: WireOptions): Server {
+  const clients = new Set<Socket>()
+  let session: Promise<void> = Promise.resolve()
+  let connections = 0
 
-  /** One unit per turn of the event loop, so that sockets are read and written in between. */
-  function pump(): void {
-    if (pumping) return
-    pumping = true
-    setImmediate(() => {
-      pumping = false
-      holder ??= waiting.shift()
-      const unit = holder?.units.shift()
-      if (!holder || !unit) return
-      clearTimeout(silence)
-      const connection = holder
-      if (run(connection, unit) === idle) {
-        holder = undefined
-        if (connection.units.length > 0) waiting.push(connection)
-      } else if (connection.units.length === 0) {
-        silence = setTimeout(() => cut(connection), silenceMs)
-      }
-      pump()
-    })
+  async function acquire(): Promise<() => void> {
+    const before = session
+    const { promise, resolve } = Promise.withResolvers<void>()
+    session = promise
+    await before
+    return resolve
   }
 
-  /** Runs a unit and sends what came: notifications to all, the rest to its connection. Gives the transaction status of ReadyForQuery, if there was one. */
-  function run(connection: Connection | undefined, unit: Buffer): number | undefined {
-    const bytes = execute(unit)
+  /** Sends notifications to all clients, the rest of the answer to its own. Gives the status in ReadyForQuery, '' without one. */
+  function run(messages: Buffer, client?: Socket): string {
+    const bytes = execute(messages)
     const answer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-    let status: number | undefined
+    let status = ''
     let from = 0
-    for (let at = 0; at < answer.length; ) {
-      const end = at + 1 + answer.readUInt32BE(at + 1)
-      if (answer[at] === readyForQuery) status = answer[at + 5]
-      if (answer[at] === notification) {
-        if (at > from) connection?.socket.write(answer.subarray(from, at))
-        from = end
-        for (const { started, socket } of connections) if (started) socket.write(answer.subarray(at, end))
-      }
-      at = end
+    for (let at = 0, end = 0; at < answer.length; at = end) {
+      end = at + 1 + answer.readUInt32BE(at + 1)
+      const type = answer.toString('latin1', at, at + 1)
+      if (type === 'Z') status = answer.toString('latin1', at + 5, end)
+      if (type !== 'A') continue
+      if (at > from) client?.write(answer.subarray(from, at))
+      for (const other of clients) other.write(answer.subarray(at, end))
+      from = end
     }
-    if (from < answer.length) connection?.socket.write(answer.subarray(from))
+    if (from < answer.length) client?.write(answer.subarray(from))
     return status
   }
 
-  function cut(connection: Connection): void {
-    connection.socket.end(message('E', `SFATAL\0VFATAL\0C25P03\0Mthe transaction was silent for ${silenceMs} ms\0\0`))
-    forget(connection)
-  }
-
-  function forget(connection: Connection): void {
-    if (connection.closed) return
-    connection.closed = true
-    connections.delete(connection)
-    connection.units.length = 0
-    const at = waiting.indexOf(connection)
-    if (at >= 0) waiting.splice(at, 1)
-    if (holder === connection) {
-      clearTimeout(silence)
-      run(undefined, rollback)
-      holder = undefined
-      pump()
+  /** Runs units until the session is idle again; a client that leaves, or is silent too long, is rolled back. */
+  async function exchange(client: Socket, first: Buffer, next: () => Promise<Buffer>): Promise<void> {
+    const release = await acquire()
+    let status = ''
+    try {
+      status = run(first, client)
+      while (status !== 'I') {
+        const timer = setTimeout(() => {
+          client.end(message('E', `SFATAL\0VFATAL\0C25P03\0Mthe transaction was silent for ${silenceMs} ms\0\0`))
+          setTimeout(() => client.destroy(), 50)
+        }, silenceMs)
+        status = run(await next().finally(() => clearTimeout(timer)), client)
+      }
+    } finally {
+      if (status !== 'I') run(rollback)
+      release()
     }
-    // What was written still leaves; a peer that does not take it has a second.
-    connection.socket.end()
-    setTimeout(() => connection.socket.destroy(), 1_000).unref()
   }
 
-  function start(connection: Connection, packet: Buffer): void {
-    const request = packet.readUInt32BE(4)
-    if (encryptionRequests.has(request)) return void connection.socket.write('N')
-    if (request === cancelRequest || request >>> 16 !== 3) return forget(connection)
-    connection.started = true
-    const settings = Object.entries(parameters).map(([name, value]) => message('S', `${name}\0${value}\0`))
-    connection.socket.write(Buffer.concat([message('R', '\0\0\0\0'), ...settings, message('K', '\0\0\0\0\0\0\0\0'), message('Z', 'I')]))
+  async function serve(client: Socket): Promise<void> {
+    const read = createReader(client)
+    await startUp(client, read, parameters)
+    clients.add(client)
+    const names = new Set<string>()
+    const prefix = `c${++connections}_`
+    const next = () => readUnit(read, prefix, names)
+    try {
+      for (;;) await exchange(client, await next(), next)
+    } finally {
+      const closing = [...names].map((name) => message('C', `S${name}\0`))
+      if (closing.length > 0) await exchange(client, Buffer.concat([...closing, message('S')]), next)
+    }
   }
 
-  return createServer((socket) => {
-    const connection: Connection = { socket, units: [], started: false, closed: false }
-    connections.add(connection)
-    const read = createReader(maxUnitBytes, () => connection.started, (packet) => start(connection, packet), (unit) => {
-      if (unit[0] === terminate) return forget(connection)
-      connection.units.push(unit)
-      if (connection.units.length === 1 && connection !== holder) waiting.push(connection)
-      pump()
-    })
-    socket.on('data', (chunk: Buffer) => connection.closed || read(chunk) || forget(connection))
-    socket.on('error', () => forget(connection))
-    socket.on('end', () => forget(connection))
-    socket.on('close', () => forget(connection))
+  return createServer((client) => {
+    serve(client)
+      .catch(() => {})
+      .finally(() => {
+        clients.delete(client)
+        client.end(() => client.destroy())
+      })
   })
 }
 
-/**
- * Cuts a byte stream, however it was split, into start-up packets and then into units. The returned function says false when the stream is not the
- * protocol, or too large.
- */
-function createReader(maxBytes: number, started: () => boolean, onStart: (packet: Buffer) => void, onUnit: (unit: Buffer) => void): (chunk: Buffer) => boolean {
+/** Reads exactly so many bytes, however they were split on the way. */
+function createReader(socket: Socket): Read {
   let chunks: Buffer[] = []
   let size = 0
-  /** Nothing can be cut before so many bytes are there: large messages are joined once. */
-  let needed = 0
-  /** Where the messages end that are whole but do not end a unit. */
-  let scanned = 0
-
-  return (chunk) => {
+  let wake = () => {}
+  socket.on('data', (chunk: Buffer) => {
     chunks.push(chunk)
     size += chunk.length
-    if (size < needed) return size <= maxBytes
-    let data = chunks.length === 1 ? chunk : Buffer.concat(chunks)
-    for (;;) {
-      const header = started() ? 1 : 0
-      needed = scanned + header + 4
-      if (data.length < needed) break
-      const length = data.readUInt32BE(scanned + header)
-      if (length < (header ? 4 : 8) || scanned + length > (header ? maxBytes : 10_000)) return false
-      needed = scanned + header + length
-      if (data.length < needed) break
-      const type = data[scanned]!
-      if (header && !unitEnds.has(type) && type !== terminate) {
-        scanned = needed
-        continue
-      }
-      // A Terminate after unfinished messages drops them.
-      const whole = data.subarray(type === terminate ? scanned : 0, needed)
-      data = data.subarray(needed)
-      scanned = 0
-      if (header) onUnit(whole)
-      else onStart(whole)
+    if (size > 2 * maxUnitBytes) socket.destroy()
+    wake()
+  })
+  for (const event of ['end', 'close', 'error']) socket.on(event, () => wake())
+  return async (bytes) => {
+    while (size < bytes) {
+      if (socket.readableEnded || socket.destroyed) throw gone
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
     }
-    chunks = [data]
-    size = data.length
-    return size <= maxBytes
+    const joined = chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)
+    chunks = joined.length > bytes ? [joined.subarray(bytes)] : []
+    size -= bytes
+    return joined.subarray(0, bytes)
+  }
+}
+
+async function startUp(client: Socket, read: Read, parameters: WireOptions['parameters']): Promise<void> {
+  let request: number
+  do {
+    const length = (await read(4)).readUInt32BE()
+    if (length < 8 || length > 10_000) throw gone
+    request = (await read(length - 4)).readUInt32BE()
+    if (encryptionRequests.includes(request)) client.write('N')
+  } while (encryptionRequests.includes(request))
+  if (request === cancelRequest || request >>> 16 !== 3) throw gone
+  const settings = Object.entries(parameters).map(([name, value]) => message('S', `${name}\0${value}\0`))
+  client.write(Buffer.concat([message('R', '\0\0\0\0'), ...settings, message('K', '\0\0\0\0\0\0\0\0'), message('Z', 'I')]))
+}
+
+/** A session is claimed for whole units only, so nobody holds it with half a message. Statement names get the connection's prefix: the session has one set of them. */
+async function readUnit(read: Read, prefix: string, names: Set<string>): Promise<Buffer> {
+  const parts: Buffer[] = []
+  for (let size = 0; ; ) {
+    const header = await read(5)
+    const type = header.toString('latin1', 0, 1)
+    const length = header.readUInt32BE(1)
+    size += length
+    if (type === 'X' || length < 4 || size > maxUnitBytes) throw gone
+    const body = await read(length - 4)
+    const nameAt = type === 'P' ? 0 : type === 'B' ? body.indexOf(0) + 1 : 'DC'.includes(type) && body[0] === 83 ? 1 : -1
+    if (nameAt >= 0 && body[nameAt] !== 0) {
+      const named = Buffer.concat([body.subarray(0, nameAt), Buffer.from(prefix), body.subarray(nameAt)])
+      if (type === 'P') names.add(named.toString('utf8', 0, named.indexOf(0)))
+      header.writeUInt32BE(length + prefix.length, 1)
+      parts.push(header, named)
+    } else parts.push(header, body)
+    if (unitEnds.includes(type)) return Buffer.concat(parts)
   }
 }
 
 function message(type: string, body = ''): Buffer {
   const frame = Buffer.alloc(5 + Buffer.byteLength(body))
-  frame.write(type, 0)
+  frame.write(type)
   frame.writeUInt32BE(frame.length - 1, 1)
   frame.write(body, 5)
   return frame
