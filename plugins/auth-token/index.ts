@@ -39,7 +39,10 @@ export default definePlugin({
 
   setup(ctx) {
     const { kernel } = ctx.services
-    const tokens = configuredTokens(ctx.config.tokens, kernel.scopes().map(({ ref }) => ref.id))
+    const tokens = configuredTokens(
+      ctx.config.tokens,
+      kernel.scopes().map(({ ref }) => ref.id),
+    )
     const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel, publish: ctx.publish })
     const use = createKeyUse(ctx.db, ctx.clock)
 
@@ -75,7 +78,8 @@ function configuredTokens(section: TokenSection, known: readonly string[]): Conf
   return section.map(({ id, secret, scopes = ['rpc', 'api'], kind = 'user' }, index) => {
     if (seen.has(id)) throw wrong(index, 'id', `"${id}" stands there twice.`)
     seen.add(id)
-    if (secret.length < shortestToken) throw wrong(index, 'secret', `found ${secret.length} characters; expected at least ${shortestToken}: make one with "openssl rand -base64 32".`)
+    if (secret.length < shortestToken)
+      throw wrong(index, 'secret', `found ${secret.length} characters; expected at least ${shortestToken}: make one with "openssl rand -base64 32".`)
     const unknown = scopes.find((scope) => !known.includes(scope))
     if (unknown !== undefined) {
       const nearest = nearestName(unknown, known)

@@ -69,7 +69,17 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
   const announce = (ref: KeyEvent, row: KeyRow, by: string, tx: Transaction, more: { request?: Request; reason?: string; change?: string } = {}) =>
     publish(
       ref,
-      { id: row.id, name: row.name, prefix: row.prefix, kind: row.kind, owner: row.owner, scopes: row.scopes, by, reason: more.reason, change: more.change ?? randomUUID() },
+      {
+        id: row.id,
+        name: row.name,
+        prefix: row.prefix,
+        kind: row.kind,
+        owner: row.owner,
+        scopes: row.scopes,
+        by,
+        reason: more.reason,
+        change: more.change ?? randomUUID(),
+      },
       { tx, subject: row.id, request: more.request },
     )
 
@@ -79,7 +89,11 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
     if (doneHere.size >= rememberedChanges) doneHere.clear()
     doneHere.add(change)
     const row = await db.transaction(async (tx) => {
-      const [before] = await tx.select().from(keys).where(and(eq(keys.id, id), isNull(keys.revokedAt))).for('update')
+      const [before] = await tx
+        .select()
+        .from(keys)
+        .where(and(eq(keys.id, id), isNull(keys.revokedAt)))
+        .for('update')
       if (!before) throw unknownKey(id)
       const [after] = await tx.update(keys).set(values(before)).where(eq(keys.id, id)).returning()
       if (!after) throw unknownKey(id)
@@ -125,7 +139,13 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
       const living = revoked ? undefined : isNull(keys.revokedAt)
       const after = cursor === undefined ? undefined : fromCursor(cursor)
       const beyond = after && sql`(${keys.createdAt}, ${keys.id}) < (${after.createdAt}::timestamptz, ${after.id})`
-      const rows = await db.select().from(keys).where(and(living, beyond)).orderBy(desc(keys.createdAt), desc(keys.id)).limit(limit + 1).offset(offset)
+      const rows = await db
+        .select()
+        .from(keys)
+        .where(and(living, beyond))
+        .orderBy(desc(keys.createdAt), desc(keys.id))
+        .limit(limit + 1)
+        .offset(offset)
       const [all] = await db.select({ total: count() }).from(keys).where(living)
       const page = rows.slice(0, limit)
       const last = page.at(-1)
@@ -196,9 +216,14 @@ export function assertGrantable(granter: Principal, scopes: readonly string[], k
   for (const scope of scopes) {
     if (known && !known.includes(scope)) {
       const nearest = nearestName(scope, known)
-      throw new GatewayError('validation_failed', `There is no scope "${scope}"${nearest ? `: did you mean "${nearest}"?` : `; there are ${known.join(', ')}.`}`, { param: 'scopes' })
+      throw new GatewayError(
+        'validation_failed',
+        `There is no scope "${scope}"${nearest ? `: did you mean "${nearest}"?` : `; there are ${known.join(', ')}.`}`,
+        { param: 'scopes' },
+      )
     }
-    if (!hasScope(granter, scope)) throw new GatewayError('insufficient_scope', `You cannot grant the scope "${scope}" because you do not have it.`, { param: 'scopes' })
+    if (!hasScope(granter, scope))
+      throw new GatewayError('insufficient_scope', `You cannot grant the scope "${scope}" because you do not have it.`, { param: 'scopes' })
     if (kind === 'agent' && (scope === 'admin' || scope === 'approve')) {
       throw new GatewayError('forbidden', `A key of kind agent never has the scope "${scope}": make one of kind user or service.`, { param: 'scopes' })
     }
@@ -212,7 +237,8 @@ function knownScopes(kernel: KeysOptions['kernel']): string[] {
 function toExpiry(value: string | null | undefined, clock: Clock): Date | null | undefined {
   if (value === undefined || value === null) return value
   const time = Date.parse(value)
-  if (Number.isNaN(time) || !/^\d{4}-\d\d-\d\dT/.test(value)) throw new GatewayError('validation_failed', 'expiresAt is not an RFC 3339 time such as 2027-01-31T00:00:00Z.', { param: 'expiresAt' })
+  if (Number.isNaN(time) || !/^\d{4}-\d\d-\d\dT/.test(value))
+    throw new GatewayError('validation_failed', 'expiresAt is not an RFC 3339 time such as 2027-01-31T00:00:00Z.', { param: 'expiresAt' })
   if (time <= clock.now()) throw new GatewayError('validation_failed', 'expiresAt lies in the past: revoke the key instead.', { param: 'expiresAt' })
   return new Date(time)
 }

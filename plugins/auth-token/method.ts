@@ -76,7 +76,9 @@ export function createKeyUse(db: Database, clock: Clock): KeyUse {
       const batch = noted
       noted = new Map()
       const rows = JSON.stringify([...batch].map(([id, at]) => ({ id, at })))
-      await db.execute(sql`update auth_token_keys set last_used_at = used.at from jsonb_to_recordset(${rows}::jsonb) as used(id text, at timestamptz) where auth_token_keys.id = used.id`)
+      await db.execute(
+        sql`update auth_token_keys set last_used_at = used.at from jsonb_to_recordset(${rows}::jsonb) as used(id text, at timestamptz) where auth_token_keys.id = used.id`,
+      )
     },
   }
 }

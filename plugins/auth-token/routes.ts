@@ -1,6 +1,7 @@
 /** The routes of keys, and those that tell a caller who it is. */
-import type { AuthInfo } from './contract.ts'
+
 import { admin, GatewayError, guard, hasScope, open, type RouteGroup, rpc, t } from 'portico'
+import type { AuthInfo } from './contract.ts'
 import type { Keys } from './keys.ts'
 import { type KeyRow, keyKinds } from './schema.ts'
 
@@ -34,7 +35,10 @@ const draft = t.Object({
   ...changeable,
   kind: t.Optional(t.Enum(keyKinds)),
   owner: t.Optional(
-    t.String({ pattern: '^(?!key_|anonymous$)[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}$', description: 'Whose key it is: keys of one owner are one principal. Default: the key itself' }),
+    t.String({
+      pattern: '^(?!key_|anonymous$)[A-Za-z0-9][A-Za-z0-9._@:-]{0,127}$',
+      description: 'Whose key it is: keys of one owner are one principal. Default: the key itself',
+    }),
   ),
 })
 const byId = t.Object({ id: t.String({ description: 'key_…' }) })
@@ -182,11 +186,15 @@ function quotaOf<T extends { quotaDaily?: number | null; quota_daily?: number | 
 
 function echoOf(text: string): unknown {
   if (text.trim() === '') return null
-  let body: unknown
-  try {
-    body = JSON.parse(text)
-  } catch (error) {
-    throw new GatewayError('invalid_json', 'The body is not JSON: send {"message":"…"}, or no body.', { cause: error })
-  }
+  const body = fromJson(text)
   return typeof body === 'object' && body !== null && 'message' in body ? body.message : body
+}
+
+function fromJson(text: string): unknown {
+  const notJson = (cause: unknown) => new GatewayError('invalid_json', 'The body is not JSON: send {"message":"…"}, or no body.', { cause })
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw notJson(error)
+  }
 }

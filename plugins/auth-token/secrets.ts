@@ -39,14 +39,18 @@ export function createVerifier({ queue = 20, failures = 1_000, check = verify }:
     const id = createHash('sha256').update(`${stored}\n${secret}`).digest('base64')
     if (wrong.has(id)) return Promise.resolve(false)
     const shared = atWork.get(id)
-    if (shared) return shared
+    if (shared !== undefined) return shared
     if (atWork.size > queue) {
-      return Promise.reject(new GatewayError('rate_limit_exceeded', 'Too many keys are being verified at this moment: try again in a second.', { retryAfter: 1 }))
+      return Promise.reject(
+        new GatewayError('rate_limit_exceeded', 'Too many keys are being verified at this moment: try again in a second.', { retryAfter: 1 }),
+      )
     }
-    const mine = last.then(() => check(stored, secret)).then((good) => {
-      if (!good) remember(wrong, id, failures)
-      return good
-    })
+    const mine = last
+      .then(() => check(stored, secret))
+      .then((good) => {
+        if (!good) remember(wrong, id, failures)
+        return good
+      })
     const settled = mine.finally(() => atWork.delete(id))
     last = settled.catch(() => undefined)
     atWork.set(id, settled)
@@ -55,6 +59,10 @@ export function createVerifier({ queue = 20, failures = 1_000, check = verify }:
 }
 
 function remember(set: Set<string>, id: string, limit: number): void {
-  if (set.size >= limit) for (const oldest of set) { set.delete(oldest); break }
+  if (set.size >= limit)
+    for (const oldest of set) {
+      set.delete(oldest)
+      break
+    }
   set.add(id)
 }

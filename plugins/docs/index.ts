@@ -17,16 +17,30 @@ export default definePlugin({
   paths: ['/openapi.json', '/asyncapi.json', '/docs'],
   setup(ctx) {
     const { kernel } = ctx.services
-    const openApi = untilChanged(() => routeParts(kernel), () => buildOpenApi(kernel))
-    const asyncApi = untilChanged(() => kernel.eventTypes().map(({ ref }) => ref), () => buildAsyncApi(kernel))
-    const page = untilChanged(() => routeParts(kernel), () => renderPage(openApi()))
+    const openApi = untilChanged(
+      () => routeParts(kernel),
+      () => buildOpenApi(kernel),
+    )
+    const asyncApi = untilChanged(
+      () => kernel.eventTypes().map(({ ref }) => ref),
+      () => buildAsyncApi(kernel),
+    )
+    const page = untilChanged(
+      () => routeParts(kernel),
+      () => renderPage(openApi()),
+    )
     return {
       routes: [
         open((app) =>
           app
             .get('/openapi.json', () => openApi(), { response: document, detail: { operationId: 'getOpenApi', summary: 'This API as OpenAPI 3.1', tags } })
-            .get('/asyncapi.json', () => asyncApi(), { response: document, detail: { operationId: 'getAsyncApi', summary: 'The events as AsyncAPI 3.1', tags } })
-            .get('/docs', () => new Response(page(), { headers: pageHeaders }), { detail: { operationId: 'getDocs', summary: 'This API as a page', tags, responses: html } }),
+            .get('/asyncapi.json', () => asyncApi(), {
+              response: document,
+              detail: { operationId: 'getAsyncApi', summary: 'The events as AsyncAPI 3.1', tags },
+            })
+            .get('/docs', () => new Response(page(), { headers: pageHeaders }), {
+              detail: { operationId: 'getDocs', summary: 'This API as a page', tags, responses: html },
+            }),
         ),
       ],
     }
@@ -34,7 +48,13 @@ export default definePlugin({
 })
 
 function routeParts(kernel: Kernel): unknown[] {
-  return [...kernel.routeGroups().map(({ app }) => app), ...kernel.routes().filter(({ plugin }) => plugin === 'kernel').map(({ path }) => path)]
+  return [
+    ...kernel.routeGroups().map(({ app }) => app),
+    ...kernel
+      .routes()
+      .filter(({ plugin }) => plugin === 'kernel')
+      .map(({ path }) => path),
+  ]
 }
 
 /** Makes it once, and again when one of the parts is another. */

@@ -16,7 +16,12 @@ export function buildOpenApi(kernel: Pick<Kernel, 'routes' | 'routeGroups' | 'pl
   const schemas: JsonSchema = {}
   const ids = new Set<string>()
   const tagOwners = new Map<string, string>()
-  const streams = new Set(kernel.routes().filter((route) => route.stream).map((route) => `${route.method} ${toTemplate(route.path)}`))
+  const streams = new Set(
+    kernel
+      .routes()
+      .filter((route) => route.stream)
+      .map((route) => `${route.method} ${toTemplate(route.path)}`),
+  )
 
   const put = (path: string, method: string, operation: Operation, plugin: string) => {
     operation.operationId = unique(operation.operationId, ids)
@@ -28,14 +33,24 @@ export function buildOpenApi(kernel: Pick<Kernel, 'routes' | 'routeGroups' | 'pl
 
   for (const group of kernel.routeGroups()) {
     for (const { path, method, operation } of operationsOf(group, schemas)) {
-      put(path, method, complete(operation, { path, method, plugin: group.plugin, access: group.access, stream: streams.has(`${method.toUpperCase()} ${path}`) }), group.plugin)
+      put(
+        path,
+        method,
+        complete(operation, { path, method, plugin: group.plugin, access: group.access, stream: streams.has(`${method.toUpperCase()} ${path}`) }),
+        group.plugin,
+      )
     }
   }
   // The kernel's own index is no group's.
   for (const { plugin, method, path, access } of kernel.routes()) {
     const verb = method.toLowerCase()
     if (plugin !== 'kernel' || !verbs.has(verb) || verb === 'head' || verb === 'options' || paths[toTemplate(path)]?.[verb]) continue
-    put(toTemplate(path), verb, complete({ summary: 'What this gateway serves', operationId: 'getIndex' }, { path: toTemplate(path), method: verb, plugin, access, stream: false }), plugin)
+    put(
+      toTemplate(path),
+      verb,
+      complete({ summary: 'What this gateway serves', operationId: 'getIndex' }, { path: toTemplate(path), method: verb, plugin, access, stream: false }),
+      plugin,
+    )
   }
 
   const summaries = new Map(kernel.plugins().map(({ id, summary }) => [id, summary]))
@@ -48,9 +63,15 @@ export function buildOpenApi(kernel: Pick<Kernel, 'routes' | 'routeGroups' | 'pl
       license: { name: 'MIT', identifier: 'MIT' },
     },
     servers: [{ url: '/', description: 'This gateway' }],
-    tags: [...tagOwners].map(([name, plugin]) => ({ name, description: summaries.get(plugin) ?? 'The gateway itself' })).sort((a, b) => a.name.localeCompare(b.name)),
+    tags: [...tagOwners]
+      .map(([name, plugin]) => ({ name, description: summaries.get(plugin) ?? 'The gateway itself' }))
+      .sort((a, b) => a.name.localeCompare(b.name)),
     paths: Object.fromEntries(Object.entries(paths).sort(([a], [b]) => a.localeCompare(b))),
-    components: { schemas: { ...schemas, Error: errorSchema }, responses: Object.fromEntries(statuses.map((status) => [`Error${status}`, errorResponse(status)])), securitySchemes },
+    components: {
+      schemas: { ...schemas, Error: errorSchema },
+      responses: Object.fromEntries(statuses.map((status) => [`Error${status}`, errorResponse(status)])),
+      securitySchemes,
+    },
   }
   return JSON.parse(JSON.stringify(toJsonSchema(dropUnused(document)))) as OpenApiDocument
 }
@@ -68,7 +89,8 @@ interface Found {
 
 function operationsOf({ app, plugin }: RouteGroupInfo, schemas: JsonSchema): Found[] {
   const made = toOpenAPISchema(app, { staticFile: false, methods: ['options', 'head'] }, undefined, undefined, '3.1.1')
-  const prefix = (value: unknown) => JSON.parse(JSON.stringify(toJsonSchema(value)).replaceAll('"$ref":"#/components/schemas/', `"$ref":"#/components/schemas/${plugin}.`))
+  const prefix = (value: unknown) =>
+    JSON.parse(JSON.stringify(toJsonSchema(value)).replaceAll('"$ref":"#/components/schemas/', `"$ref":"#/components/schemas/${plugin}.`))
   for (const [name, schema] of Object.entries((made.components.schemas ?? {}) as JsonSchema)) schemas[`${plugin}.${name}`] = prefix(schema)
   return Object.entries(made.paths).flatMap(([path, item]) =>
     Object.entries(item ?? {})
@@ -88,9 +110,11 @@ interface Place {
 function complete(operation: Found['operation'], { path, method, plugin, access, stream }: Place): Operation {
   const guarded = access.kind === 'guard' || access.kind === 'optional'
   const parameters = [...((operation.parameters as JsonSchema[] | undefined) ?? [])]
-  if (path.endsWith('{rest}') && !parameters.some(({ name }) => name === 'rest')) parameters.push({ name: 'rest', in: 'path', required: true, schema: { type: 'string' } })
+  if (path.endsWith('{rest}') && !parameters.some(({ name }) => name === 'rest'))
+    parameters.push({ name: 'rest', in: 'path', required: true, schema: { type: 'string' } })
   const responses: Record<string, JsonSchema> = { ...operation.responses }
-  if (!Object.keys(responses).some((status) => status.startsWith('2') || status.startsWith('3'))) responses[200] = { description: 'Done', content: { 'application/json': { schema: {} } } }
+  if (!Object.keys(responses).some((status) => status.startsWith('2') || status.startsWith('3')))
+    responses[200] = { description: 'Done', content: { 'application/json': { schema: {} } } }
   const errors = [403, 429, 500, 503]
   if (parameters.length > 0 || operation.requestBody) errors.push(400)
   if (guarded) errors.push(401)
@@ -107,7 +131,9 @@ function complete(operation: Found['operation'], { path, method, plugin, access,
     ...(access.kind === 'signed' ? { 'x-signed': true } : {}),
     ...(parameters.length > 0 ? { parameters: parameters.map(plainParameter) } : {}),
     ...(operation.requestBody ? { requestBody: onlyJson(operation.requestBody as JsonSchema) } : {}),
-    responses: Object.fromEntries(Object.entries(responses).map(([status, response]) => [status, '$ref' in response ? response : { description: 'Done', ...response }])),
+    responses: Object.fromEntries(
+      Object.entries(responses).map(([status, response]) => [status, '$ref' in response ? response : { description: 'Done', ...response }]),
+    ),
   }
 }
 
@@ -117,7 +143,11 @@ function plainParameter(parameter: JsonSchema): JsonSchema {
   if (!schema) return parameter
   const { description, multipleOf, ...rest } = schema
   const integer = schema.type === 'number' && multipleOf === 1
-  return { ...parameter, ...(description === undefined ? {} : { description }), schema: integer ? { ...rest, type: 'integer' } : { ...rest, ...(multipleOf === undefined ? {} : { multipleOf }) } }
+  return {
+    ...parameter,
+    ...(description === undefined ? {} : { description }),
+    schema: integer ? { ...rest, type: 'integer' } : { ...rest, ...(multipleOf === undefined ? {} : { multipleOf }) },
+  }
 }
 
 /** Without a declared parser the library lists every form; the gateway's default takes JSON only. */
@@ -131,7 +161,10 @@ function onlyJson(body: JsonSchema): JsonSchema {
 function toOperationId(operation: Found['operation'], method: string, path: string): string {
   const said = operation.operationId
   if (said !== undefined && /^[A-Za-z][A-Za-z0-9_]*$/.test(said)) return said
-  const words = path.split('/').filter(Boolean).flatMap((segment) => (segment.startsWith('{') ? ['by', segment.slice(1, -1)] : segment.split(/[^A-Za-z0-9]+/)).filter(Boolean))
+  const words = path
+    .split('/')
+    .filter(Boolean)
+    .flatMap((segment) => (segment.startsWith('{') ? ['by', segment.slice(1, -1)] : segment.split(/[^A-Za-z0-9]+/)).filter(Boolean))
   return method + (words.length > 0 ? words.map((word) => word.charAt(0).toUpperCase() + word.slice(1).replace(/[^A-Za-z0-9]/g, '')).join('') : 'Index')
 }
 
@@ -182,7 +215,10 @@ function dropUnused<D extends { components: Record<string, JsonSchema> }>(docume
   const text = JSON.stringify(document)
   const { securitySchemes: schemes = {}, ...others } = document.components
   const kept = Object.fromEntries(
-    Object.entries(others).map(([kind, entries]) => [kind, Object.fromEntries(Object.entries(entries).filter(([name]) => text.includes(`"#/components/${kind}/${name}"`)))]),
+    Object.entries(others).map(([kind, entries]) => [
+      kind,
+      Object.fromEntries(Object.entries(entries).filter(([name]) => text.includes(`"#/components/${kind}/${name}"`))),
+    ]),
   )
   const used = Object.fromEntries(Object.entries(schemes).filter(([name]) => text.includes(`{"${name}":[]}`)))
   return { ...document, components: { ...kept, ...(Object.keys(used).length > 0 ? { securitySchemes: used } : {}) } }

@@ -33,25 +33,33 @@ export function renderPage(document: OpenApiDocument): string {
         .filter(([, operation]) => operation.tags[0] === name)
         .map(([method, operation]) => renderOperation(path, method, operation)),
     )
-    return operations.length === 0 ? '' : `<section id="${escape(name)}"><h2>${escape(name)}</h2><p>${escape(description)}</p>${operations.join('')}</section>`
+    return operations.length === 0
+      ? ''
+      : `<section id="${escapeHtml(name)}"><h2>${escapeHtml(name)}</h2><p>${escapeHtml(description)}</p>${operations.join('')}</section>`
   })
-  const links = document.tags.map(({ name }) => `<a href="#${escape(name)}">${escape(name)}</a>`).join(' ')
+  const links = document.tags.map(({ name }) => `<a href="#${escapeHtml(name)}">${escapeHtml(name)}</a>`).join(' ')
   const { title, version } = document.info as { title: string; version: string }
   return `<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${escape(title)} API</title><style>${style}</style></head>
-<body><header><h1>${escape(title)} API</h1><p>Version ${escape(version)} · <a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a></p><nav aria-label="Sections">${links}</nav></header>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>${escapeHtml(title)} API</title><style>${style}</style></head>
+<body><header><h1>${escapeHtml(title)} API</h1><p>Version ${escapeHtml(version)} · <a href="/openapi.json">openapi.json</a> · <a href="/asyncapi.json">asyncapi.json</a></p><nav aria-label="Sections">${links}</nav></header>
 <main>${sections.join('')}</main></body></html>`
 }
 
 function renderOperation(path: string, method: string, operation: Operation): string {
   const scopes = operation['x-scopes'] as string[] | undefined
-  const access = operation['x-signed'] ? 'signed' : scopes ? `${operation.security.some((one) => Object.keys(one).length === 0) ? 'open, or ' : ''}scope ${scopes.join(' or ')}` : 'open'
+  const access = operation['x-signed']
+    ? 'signed'
+    : scopes
+      ? `${operation.security.some((one) => Object.keys(one).length === 0) ? 'open, or ' : ''}scope ${scopes.join(' or ')}`
+      : 'open'
   const body = (operation.requestBody as { content?: Record<string, { schema?: JsonSchema }> } | undefined)?.content
-  return `<details id="${escape(operation.operationId)}"><summary><span class="verb">${method.toUpperCase()}</span><code>${escape(path)}</code><span>${escape(operation.summary ?? '')}</span></summary><div>
-${typeof operation.description === 'string' ? `<p>${escape(operation.description)}</p>` : ''}<p>Access: ${escape(access)}</p>
+  return `<details id="${escapeHtml(operation.operationId)}"><summary><span class="verb">${method.toUpperCase()}</span><code>${escapeHtml(path)}</code><span>${escapeHtml(operation.summary ?? '')}</span></summary><div>
+${typeof operation.description === 'string' ? `<p>${escapeHtml(operation.description)}</p>` : ''}<p>Access: ${escapeHtml(access)}</p>
 ${renderParameters(operation.parameters as Parameter[] | undefined)}
 ${body ? `<h3>Body</h3>${renderContent(body)}` : ''}
-<h3>Answers</h3>${Object.entries(operation.responses).map(([status, response]) => renderResponse(status, response)).join('')}
+<h3>Answers</h3>${Object.entries(operation.responses)
+    .map(([status, response]) => renderResponse(status, response))
+    .join('')}
 </div></details>`
 }
 
@@ -67,22 +75,22 @@ function renderParameters(parameters: Parameter[] | undefined): string {
   if (!parameters?.length) return ''
   const rows = parameters.map(
     ({ name, in: place, required, description, schema }) =>
-      `<tr><td><code>${escape(name)}</code></td><td>${escape(place)}${required ? ', required' : ''}</td><td>${escape(description ?? '')}</td><td><code>${escape(JSON.stringify(schema ?? {}))}</code></td></tr>`,
+      `<tr><td><code>${escapeHtml(name)}</code></td><td>${escapeHtml(place)}${required ? ', required' : ''}</td><td>${escapeHtml(description ?? '')}</td><td><code>${escapeHtml(JSON.stringify(schema ?? {}))}</code></td></tr>`,
   )
   return `<h3>Parameters</h3><table><thead><tr><th>Name</th><th>Where</th><th>What</th><th>Schema</th></tr></thead><tbody>${rows.join('')}</tbody></table>`
 }
 
 function renderResponse(status: string, response: JsonSchema): string {
-  if (typeof response.$ref === 'string') return `<p>${escape(status)}: the error envelope</p>`
-  return `<p>${escape(status)}: ${escape(String(response.description ?? ''))}</p>${renderContent((response.content ?? {}) as Record<string, { schema?: JsonSchema }>)}`
+  if (typeof response.$ref === 'string') return `<p>${escapeHtml(status)}: the error envelope</p>`
+  return `<p>${escapeHtml(status)}: ${escapeHtml(String(response.description ?? ''))}</p>${renderContent((response.content ?? {}) as Record<string, { schema?: JsonSchema }>)}`
 }
 
 function renderContent(content: Record<string, { schema?: JsonSchema }>): string {
   return Object.entries(content)
-    .map(([type, { schema }]) => `<p><code>${escape(type)}</code></p><pre tabindex="0">${escape(JSON.stringify(schema ?? {}, null, 2))}</pre>`)
+    .map(([type, { schema }]) => `<p><code>${escapeHtml(type)}</code></p><pre tabindex="0">${escapeHtml(JSON.stringify(schema ?? {}, null, 2))}</pre>`)
     .join('')
 }
 
-function escape(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`)
 }

@@ -1,5 +1,5 @@
 /** The routes of events: the stream, the recent past, tickets. */
-import { type GatewayEvent, GatewayError, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
+import { GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
 import { toTicketPath } from './ticket-path.ts'
 import type { Tickets } from './tickets.ts'
 
@@ -15,7 +15,9 @@ export function streamRoutes(kernel: Kernel): RouteGroup {
         '/api/events',
         ({ query, request, principal }) => {
           const since = request.headers.get('last-event-id') || query.since || undefined
-          return new Response(kernel.eventStream({ principal, request, types: toPatterns(query.types), since, envelope: query.envelope ?? 'payload' }), { headers: sseHeaders })
+          return new Response(kernel.eventStream({ principal, request, types: toPatterns(query.types), since, envelope: query.envelope ?? 'payload' }), {
+            headers: sseHeaders,
+          })
         },
         {
           // Other keys pass: the credential of a browser's EventSource stands here too.
@@ -30,7 +32,8 @@ export function streamRoutes(kernel: Kernel): RouteGroup {
           detail: {
             operationId: 'streamEvents',
             summary: 'Watch events as they happen, and resume where you stopped',
-            description: 'Server-Sent Events. First `event: ready` with the cursor, then named events, `id:` on durable ones. `/asyncapi.json` lists the types.',
+            description:
+              'Server-Sent Events. First `event: ready` with the cursor, then named events, `id:` on durable ones. `/asyncapi.json` lists the types.',
             tags,
             responses: { 200: { description: 'The stream', content: { 'text/event-stream': { schema: { type: 'string' } } } } },
           },
@@ -91,9 +94,13 @@ export function activityRoutes(kernel: Kernel, tickets: Tickets): RouteGroup {
 
 function toPatterns(text: string | undefined): string[] | undefined {
   if (text === undefined) return undefined
-  const patterns = text.split(',').map((pattern) => pattern.trim()).filter((pattern) => pattern !== '')
+  const patterns = text
+    .split(',')
+    .map((pattern) => pattern.trim())
+    .filter((pattern) => pattern !== '')
   const wrong = patterns.find((pattern) => !/^(\*|[a-z0-9_.-]+:(\*|[a-z0-9_.-]+))$/.test(pattern))
-  if (wrong !== undefined) throw new GatewayError('validation_failed', `types: ${JSON.stringify(wrong)} is no pattern; write message:*, key:created or *.`, { param: 'types' })
+  if (wrong !== undefined)
+    throw new GatewayError('validation_failed', `types: ${JSON.stringify(wrong)} is no pattern; write message:*, key:created or *.`, { param: 'types' })
   return patterns.length > 0 ? patterns : undefined
 }
 

@@ -3,7 +3,13 @@ import { api, type Principal, type RouteInfo, rpc } from 'portico'
 import { toTicketPath } from './ticket-path.ts'
 
 const caller: Principal = { id: 'p', kind: 'user', scopes: ['rpc'], groups: [], via: 'token:p' }
-const route = (method: string, path: string, stream: boolean, scope = rpc): RouteInfo => ({ plugin: 'x', method, path, stream, access: { kind: 'guard', scopes: [scope] } })
+const route = (method: string, path: string, stream: boolean, scope = rpc): RouteInfo => ({
+  plugin: 'x',
+  method,
+  path,
+  stream,
+  access: { kind: 'guard', scopes: [scope] },
+})
 const routes = [
   route('GET', '/api/events', true),
   route('GET', '/tasks/:id/stream', true),

@@ -77,7 +77,12 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
     const rows = await db
       .update(tickets)
       .set({ expiresAt: in10Minutes() })
-      .where(inArray(sql`${tickets.hash} || ':' || ${tickets.epoch}`, streams.map(([hash, epoch]) => `${hash}:${epoch}`)))
+      .where(
+        inArray(
+          sql`${tickets.hash} || ':' || ${tickets.epoch}`,
+          streams.map(([hash, epoch]) => `${hash}:${epoch}`),
+        ),
+      )
       .returning({ hash: tickets.hash })
     return new Set(rows.map(({ hash }) => hash))
   }
@@ -90,7 +95,9 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
         .from(tickets)
         .where(and(eq(tickets.via, principal.via), gt(tickets.expiresAt, new Date(now))))
       if ((living?.total ?? 0) >= perCredential) {
-        throw new GatewayError('rate_limit_exceeded', `There are ${perCredential} tickets of this credential already: use those, or wait a minute.`, { retryAfter: 60 })
+        throw new GatewayError('rate_limit_exceeded', `There are ${perCredential} tickets of this credential already: use those, or wait a minute.`, {
+          retryAfter: 60,
+        })
       }
       const ticket = `tkt_${randomBytes(32).toString('base64url')}`
       const expiresAt = new Date(now + firstUse)
@@ -111,7 +118,11 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
         const alive = await keepAlive(batch.map(([hash, { epoch }]) => [hash, epoch] as const))
         for (const [hash, stream] of batch) if (!alive.has(hash) && open.get(hash) === stream) stream.close()
       }
-      const over = db.select({ hash: tickets.hash }).from(tickets).where(lte(tickets.expiresAt, new Date(clock.now()))).limit(sweepBatch)
+      const over = db
+        .select({ hash: tickets.hash })
+        .from(tickets)
+        .where(lte(tickets.expiresAt, new Date(clock.now())))
+        .limit(sweepBatch)
       await db.delete(tickets).where(inArray(tickets.hash, over))
     },
   }

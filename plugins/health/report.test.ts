@@ -11,7 +11,10 @@ const reportOf = (contributors: StatusInfo[], health: () => Promise<ComponentHea
 describe('the report', () => {
   test('asks the components once a second, however many probes there are', async () => {
     let asked = 0
-    const report = reportOf([], async () => (asked++, [{ name: 'database', state: 'ok' }]))
+    const report = reportOf([], async () => {
+      asked++
+      return [{ name: 'database', state: 'ok' }]
+    })
     await Promise.all([report.components(), report.components(), report.components()])
     expect(asked).toBe(1)
     now += 1_000
@@ -30,7 +33,11 @@ describe('the report', () => {
 
   test('goes on without a contributor that throws or never answers', async () => {
     const report = reportOf([
-      { health: () => { throw new Error('broken') } },
+      {
+        health: () => {
+          throw new Error('broken')
+        },
+      },
       { health: () => new Promise(() => {}) },
       { health: () => ({ llm_provider: 'ok' }) },
     ])

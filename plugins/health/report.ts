@@ -44,7 +44,10 @@ export function createReport({ kernel, clock, contributors }: ReportOptions): Re
 /** True unless every state is a good one. */
 export function isDegraded(components: readonly ComponentHealth[], contributed: ComponentStates): boolean {
   const bad = (state: string) => state === 'down' || state === 'degraded'
-  return components.some(({ state }) => state !== 'ok') || Object.values(contributed).some((state) => (typeof state === 'string' ? bad(state) : Object.values(state).some(bad)))
+  return (
+    components.some(({ state }) => state !== 'ok') ||
+    Object.values(contributed).some((state) => (typeof state === 'string' ? bad(state) : Object.values(state).some(bad)))
+  )
 }
 
 /** One call answers all who ask within a second. */

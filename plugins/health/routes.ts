@@ -81,7 +81,9 @@ export function probeRoutes({ kernel, clock, report }: HealthRoutesOptions): Rou
               status: t.Enum(['healthy', 'degraded']),
               version: t.String(),
               uptime: seconds,
-              components: t.Record(t.String(), t.Union([t.String(), t.Record(t.String(), t.String())]), { description: 'By name; `tools` holds a state per detected tool' }),
+              components: t.Record(t.String(), t.Union([t.String(), t.Record(t.String(), t.String())]), {
+                description: 'By name; `tools` holds a state per detected tool',
+              }),
             }),
             detail: { operationId: 'getComponentHealth', summary: 'How each component is', tags },
           },

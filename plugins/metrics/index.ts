@@ -20,7 +20,9 @@ export default definePlugin({
             '/metrics',
             async ({ principal, loopback }) => {
               if (principal.kind === 'anonymous' && !loopback) {
-                throw new GatewayError('missing_credentials', 'Without a key metrics are shown over loopback only: send one with the scope admin.', { headers: { 'www-authenticate': 'Bearer' } })
+                throw new GatewayError('missing_credentials', 'Without a key metrics are shown over loopback only: send one with the scope admin.', {
+                  headers: { 'www-authenticate': 'Bearer' },
+                })
               }
               return new Response(await metrics.text(), { headers: { 'content-type': metrics.contentType, 'cache-control': 'no-store' } })
             },

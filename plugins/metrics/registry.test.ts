@@ -59,7 +59,13 @@ describe('the metrics', () => {
 })
 
 test('the reader of the tests bites', () => {
-  for (const wrong of ['a 1', 'a 1\n', '# HELP a x\n# TYPE a gauge\na{b="c} 1\n', '# HELP a x\n# TYPE a counter\na 1\n', '# HELP a x\n# TYPE a gauge\na 1\na 1\n']) {
+  for (const wrong of [
+    'a 1',
+    'a 1\n',
+    '# HELP a x\n# TYPE a gauge\na{b="c} 1\n',
+    '# HELP a x\n# TYPE a counter\na 1\n',
+    '# HELP a x\n# TYPE a gauge\na 1\na 1\n',
+  ]) {
     expect(() => parsePrometheus(wrong)).toThrow()
   }
 })

@@ -1,6 +1,7 @@
 /** What `/metrics` says: requests by route template, the kernel's own numbers, the process, the event loop. Every label set is bounded. */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+
 import type { Kernel, RequestRecord } from 'portico'
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'WS'])
 const mostSeries = 2_000
@@ -20,7 +21,12 @@ export interface Metrics {
 export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const requests = new Counter({ name: 'portico_http_requests_total', help: 'Finished requests by method, route template and status', labelNames: ['method', 'route', 'status'], registers })
+  const requests = new Counter({
+    name: 'portico_http_requests_total',
+    help: 'Finished requests by method, route template and status',
+    labelNames: ['method', 'route', 'status'],
+    registers,
+  })
   const durations = new Histogram({
     name: 'portico_http_request_duration_seconds',
     help: 'Seconds from the request to the end of its answer, by method and route template',
@@ -28,10 +34,27 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
     buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
     registers,
   })
-  new Gauge({ name: 'portico_info', help: 'Version and runtime', labelNames: ['version', 'runtime'], registers }).set({ version: kernel.version, runtime: kernel.runtime }, 1)
+  new Gauge({ name: 'portico_info', help: 'Version and runtime', labelNames: ['version', 'runtime'], registers }).set(
+    { version: kernel.version, runtime: kernel.runtime },
+    1,
+  )
   new Gauge({ name: 'process_start_time_seconds', help: 'When the gateway started, in seconds since the epoch', registers }).set(kernel.startedAt / 1000)
-  new Gauge({ name: 'process_resident_memory_bytes', help: 'Resident memory', registers, collect() { this.set(process.memoryUsage().rss) } })
-  new Gauge({ name: 'process_heap_bytes', help: 'Heap in use', registers, collect() { this.set(process.memoryUsage().heapUsed) } })
+  new Gauge({
+    name: 'process_resident_memory_bytes',
+    help: 'Resident memory',
+    registers,
+    collect() {
+      this.set(process.memoryUsage().rss)
+    },
+  })
+  new Gauge({
+    name: 'process_heap_bytes',
+    help: 'Heap in use',
+    registers,
+    collect() {
+      this.set(process.memoryUsage().heapUsed)
+    },
+  })
   new Counter({
     name: 'process_cpu_seconds_total',
     help: 'User and system CPU time',
@@ -73,7 +96,11 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
         memo(gauges, name, () => new Gauge({ name: toName(name), help: `Of the kernel: ${toWords(name)}`, registers }))?.set(value)
       }
       for (const [name, value] of Object.entries(stats.counters)) {
-        const counter = memo(counters, name, () => new Counter({ name: `${toName(name).replace(/_total$/, '')}_total`, help: `Of the kernel: ${toWords(name)}`, registers }))
+        const counter = memo(
+          counters,
+          name,
+          () => new Counter({ name: `${toName(name).replace(/_total$/, '')}_total`, help: `Of the kernel: ${toWords(name)}`, registers }),
+        )
         counter?.reset()
         counter?.inc(value)
       }
@@ -95,7 +122,14 @@ function measureLag(registers: Registry[]): { stop(): void } {
     due = now + lagEvery
   }, lagEvery)
   timer.unref()
-  new Gauge({ name: 'portico_event_loop_lag_seconds', help: 'How late the latest timer was', registers, collect() { this.set(latest) } })
+  new Gauge({
+    name: 'portico_event_loop_lag_seconds',
+    help: 'How late the latest timer was',
+    registers,
+    collect() {
+      this.set(latest)
+    },
+  })
   new Gauge({
     name: 'portico_event_loop_lag_max_seconds',
     help: 'How late the latest of the timers since the last scrape was',
@@ -117,7 +151,10 @@ function memo<T>(map: Map<string, T>, key: string, make: () => T): T | undefined
 }
 
 function toWords(name: string): string {
-  return name.replace(/[^A-Za-z0-9]+/g, ' ').replace(/([a-z])([A-Z])/g, '$1 $2').toLowerCase()
+  return name
+    .replace(/[^A-Za-z0-9]+/g, ' ')
+    .replace(/([a-z])([A-Z])/g, '$1 $2')
+    .toLowerCase()
 }
 
 function toName(name: string): string {

@@ -39,11 +39,26 @@ export function settingsRoutes(kernel: Kernel): RouteGroup {
           const plugins = kernel.plugins()
           const plugin = plugins.find(({ id }) => id === params.id)
           if (!plugin) {
-            const nearest = nearestName(params.id, plugins.map(({ id }) => id))
-            throw new GatewayError('not_found', `There is no plugin ${JSON.stringify(params.id)}${nearest ? `: did you mean "${nearest}"?` : ': GET /api/plugins lists them.'}`, { param: 'id' })
+            const nearest = nearestName(
+              params.id,
+              plugins.map(({ id }) => id),
+            )
+            throw new GatewayError(
+              'not_found',
+              `There is no plugin ${JSON.stringify(params.id)}${nearest ? `: did you mean "${nearest}"?` : ': GET /api/plugins lists them.'}`,
+              { param: 'id' },
+            )
           }
           const routes = kernel.routes().filter((route) => route.plugin === plugin.id)
-          return { ...toView(plugin), routes: routes.map(({ method, path, access }) => ({ method, path, access: access.kind, scopes: 'scopes' in access ? access.scopes.map(({ id }) => id) : [] })) }
+          return {
+            ...toView(plugin),
+            routes: routes.map(({ method, path, access }) => ({
+              method,
+              path,
+              access: access.kind,
+              scopes: 'scopes' in access ? access.scopes.map(({ id }) => id) : [],
+            })),
+          }
         },
         {
           params: t.Object({ id: t.String() }),
