@@ -24,11 +24,12 @@ export function applyAliases(table: Table, present: ReadonlySet<string>, known: 
     const found = take(out, [section, ...path])
     if (!found) continue
     const [plugin = '', ...target] = to.split('.')
+    const key = found.written.slice(section.length + 1)
     if (!present.has(plugin)) {
       const why = known.includes(plugin) ? 'which is not loaded' : 'which this gateway does not have'
-      problems.push({ where: section, key: found.written, what: `this key is read by the plugin ${plugin}, ${why}`, expected: 'the key to be left out' })
+      problems.push({ where: section, key, what: `this key is read by the plugin ${plugin}, ${why}`, expected: 'the key to be left out' })
     } else if (!put(out, [plugin, ...target], found.value)) {
-      problems.push({ where: section, key: found.written, what: 'is given twice', found: `also as ${plugin}.${target.join('.')}` })
+      problems.push({ where: section, key, what: 'is given twice', found: `also as ${plugin}.${target.join('.')}` })
     }
   }
   return out
