@@ -90,6 +90,7 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
         return await frames.run(frame, () => body(tx))
       } finally {
         frame.done = true
+        callbacksOf.delete(tx)
       }
     })
     for (const callback of callbacks) {
