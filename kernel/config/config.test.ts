@@ -39,7 +39,7 @@ function file(text: string, mode = 0o600): string {
 }
 
 function resolveText(text: string, env: Record<string, string> = {}, flags: ConfigFlags = {}) {
-  return resolveRaw(readConfig({ text, env: { HOME: '/home/nobody', ...env }, flags, cwd: folder }))
+  return resolveRaw(readConfig({ text, env: { HOME: '/srv/nobody', ...env }, flags, cwd: folder }))
 }
 function resolveRaw(raw: ReturnType<typeof readConfig>) {
   const resolved = resolveConfig(raw, sections, ['chat', 'rpc'])
@@ -49,14 +49,14 @@ function resolveRaw(raw: ReturnType<typeof readConfig>) {
 
 describe('defaults and precedence', () => {
   test('without a file everything is its default', () => {
-    const { resolved, raw, problems } = resolveRaw(readConfig({ env: { HOME: '/home/nobody' }, cwd: folder }))
+    const { resolved, raw, problems } = resolveRaw(readConfig({ env: { HOME: '/srv/nobody' }, cwd: folder }))
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
     expect(resolved.gateway.rateLimit).toBeUndefined()
     expect(resolved.bus.retention).toEqual({ maxAgeDays: 7, maxRows: 1_000_000 })
     expect(resolved.log).toEqual({ level: 'info', format: 'text' })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
-    expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/home/nobody/.local/share/portico', plugins: [] })
+    expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
   })
 
   test('flags beat environment beats file beats defaults', () => {
@@ -71,8 +71,8 @@ describe('defaults and precedence', () => {
   test('the data folder: flag, PORTICO_DATA_DIR, XDG_DATA_HOME, home', () => {
     const dataDir = (env: Record<string, string>, flags: ConfigFlags = {}) => resolveText('', env, flags).raw.dataDir
     expect(dataDir({ XDG_DATA_HOME: '/xdg' })).toBe('/xdg/portico')
-    expect(dataDir({ XDG_DATA_HOME: 'relative' })).toBe('/home/nobody/.local/share/portico')
-    expect(dataDir({ XDG_DATA_HOME: '/xdg', PORTICO_DATA_DIR: '~/data' })).toBe('/home/nobody/data')
+    expect(dataDir({ XDG_DATA_HOME: 'relative' })).toBe('/srv/nobody/.local/share/portico')
+    expect(dataDir({ XDG_DATA_HOME: '/xdg', PORTICO_DATA_DIR: '~/data' })).toBe('/srv/nobody/data')
     expect(dataDir({ PORTICO_DATA_DIR: '/env' }, { dataDir: 'flag' })).toBe(join(folder, 'flag'))
   })
 
@@ -284,14 +284,17 @@ describe('secrets', () => {
 
   test('env: and file: references are resolved; a file is relative to the config', () => {
     writeFileSync(join(folder, 'key.txt'), `${hidden}\n`)
-    const path = file('[pager]\ntoken = "env:PAGER_TOKEN"\ntargets = [{ name = "a", apiKey = "file:key.txt" }, { name = "b", apiKey = "${SEED_TWO}" }]', 0o644)
+    const path = file(
+      '[pager]\ntoken = "env:PAGER_TOKEN"\ntargets = [{ name = "a", apiKey = "file:key.txt" }, { name = "b", apiKey = "$'.concat('{SEED_TWO}" }]'),
+      0o644,
+    )
     const { pager, problems, resolved } = resolveRaw(readConfig({ env: { PAGER_TOKEN: hidden, SEED_TWO: 'two' }, flags: { config: path }, cwd: '/' }))
     expect(problems).toEqual([])
     expect(pager).toMatchObject({ token: hidden, targets: [{ apiKey: hidden }, { apiKey: 'two' }] })
     expect(resolved.secrets.map(({ key, reference }) => [key, reference])).toEqual([
       ['token', 'env:PAGER_TOKEN'],
       ['targets[0].apiKey', 'file:key.txt'],
-      ['targets[1].apiKey', '${SEED_TWO}'],
+      ['targets[1].apiKey', `$${'{SEED_TWO}'}`],
     ])
   })
 

@@ -1,4 +1,4 @@
-/** Reads what stands in the file, the environment and the flags. Knows no schema: `resolve.ts` checks the values. */
+/** Reads what stands in the file, the environment and the flags. Knows no schema: `index.ts` checks the values. */
 import { readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'

@@ -1,7 +1,7 @@
 /** Shows the config: redacted values, and the JSON Schema of the file for editors. */
 import { isSecret, type JsonSchema, toJsonSchema } from '../contract/schema.ts'
 import { aliases } from './aliases.ts'
-import type { ResolvedConfig } from './resolve.ts'
+import type { ResolvedConfig } from './index.ts'
 import { type ConfigSection, kernelSections, pluginKeys } from './sections.ts'
 import { isTable, type Table, toSnake } from './table.ts'
 
