@@ -4,6 +4,9 @@ import { chmod, mkdir, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../contract/errors.ts'
 
+/** A database that nobody refers to is closed by the garbage collector, and the lock is gone. */
+const held = new Set<object>()
+
 /** A held lock. */
 export interface DataDirLock {
   /** Lets go. Safe to call twice. */
@@ -30,9 +33,10 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
     database.close()
     throw /locked/.test(String(cause)) ? inUse(pidFile, cause) : cause
   }
+  held.add(database)
   return {
     async release() {
-      if (database.isOpen) database.close()
+      if (held.delete(database)) database.close()
     },
   }
 }
