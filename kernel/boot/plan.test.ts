@@ -9,7 +9,7 @@ import { planGateway, startGateway } from './start.ts'
 
 const setup = () => {}
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin', setup }
-const plugin = (descriptor: Partial<PluginDescriptor> & { id: string } & Record<string, unknown>): Plugin => definePlugin({ ...base, ...descriptor } as PluginDescriptor)
+const plugin = (descriptor: { id: string } & Record<string, unknown>): Plugin => definePlugin({ ...base, ...descriptor } as PluginDescriptor)
 
 async function planProblems(plugins: readonly Plugin[], config = ''): Promise<readonly Problem[]> {
   const { plan } = await planGateway({ env: {}, cwd: '/', configText: config, plugins })
@@ -79,7 +79,7 @@ describe('the plan names every problem of the descriptors, all at once', () => {
   })
 
   test('bad config, with the nearest key, found and expected', async () => {
-    const configured = plugin({ id: 'pager', config: t.Object({ retries: t.Integer({ default: 3 }) }) as never })
+    const configured = plugin({ id: 'pager', config: t.Object({ retries: t.Integer({ default: 3 }) }) })
     const problems = await planProblems([configured], '[pager]\nretires = 3\n[pagr]\n')
     expect(problems).toContainEqual(expect.objectContaining({ key: expect.stringContaining('retires'), nearest: expect.stringContaining('retries') }))
     expect(problems).toContainEqual(expect.objectContaining({ key: expect.stringContaining('pagr'), nearest: 'pager' }))

@@ -24,6 +24,9 @@ import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
 import { makePlan, type Plan } from './plan.ts'
 import { Slots } from './slots.ts'
 
+/** What in-process callers name as the port when config says "any free one". */
+export const defaultPort = 4766
+
 /** The version of the package. */
 export const version: string = manifest.version
 
@@ -122,6 +125,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
     runtime,
     onError: faults.report,
   })
+  http.setOrigin(config.host, config.port || defaultPort)
   const instances = new Map<string, Instance>()
   const kernel = createKernelService({
     ...{ version, startedAt: clock.now(), dataDir: raw.dataDir, configFile: raw.file, runtime: `${runtime.name} ${runtime.version}` },

@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Gateway, startGateway } from '../boot/start.ts'
+import { defaultPort, type Gateway, startGateway } from '../boot/start.ts'
 import type { Clock, Logger, Plugin } from '../contract/plugin.ts'
 import { type EventTrace, traceEvents } from './event-trace.ts'
 
@@ -74,7 +74,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     log: () => (plugin) => recorder(plugin, log),
   })
   const events = traceEvents((listener) => gateway.kernel.subscribeAll(listener))
-  const base = gateway.url ?? 'http://127.0.0.1:4766'
+  const base = gateway.url ?? `http://127.0.0.1:${defaultPort}`
   const send = (path: string, { as = gateway.localToken, ...init }: TestRequestInit = {}): Promise<Response> => {
     const headers = new Headers(init.headers)
     if (as !== '' && !headers.has('authorization')) headers.set('authorization', `Bearer ${as}`)
