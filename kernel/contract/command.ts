@@ -1,4 +1,5 @@
 /** Commands that a plugin adds to the `portico` command. Known without set-up, so that `--help` opens no database. */
+import type { JsonSchema } from './schema.ts'
 
 /** A flag or positional of a command. */
 export interface CommandArgument {
@@ -13,6 +14,19 @@ export interface CommandArgument {
   readonly multiple?: boolean
 }
 
+/** What the config and the descriptors say, before anything is started. */
+export interface CommandPlan {
+  /** The config file; null when there is none. */
+  readonly file: string | null
+  readonly dataDir: string
+  /** Everything that would keep the gateway from starting, as data and as one line. */
+  readonly problems: readonly { readonly where: string; readonly key?: string; readonly what: string; readonly text: string }[]
+  /** The values, secrets redacted. */
+  readonly values: JsonSchema
+  /** JSON Schema of the config file. */
+  readonly schema: JsonSchema
+}
+
 /** What a command runs with. `--json` and `--help` are the CLI's own. */
 export interface CommandContext {
   readonly args: Readonly<Record<string, string | boolean | readonly string[] | undefined>>
@@ -24,6 +38,10 @@ export interface CommandContext {
   request<T = unknown>(method: string, path: string, body?: unknown): Promise<T>
   /** The same, raw: for streams. */
   fetch(path: string, init?: RequestInit): Promise<Response>
+  /** Reads the config and the plugins' descriptors, without a database and without the running gateway. */
+  plan(): Promise<CommandPlan>
+  /** Reads a plugin's descriptor in a process of its own, which runs the module's top level. NAME: a built-in id, a path or a package. */
+  inspect(name: string): Promise<JsonSchema>
   /** Writes to stdout: with `--json` the value as JSON, else the text. */
   print(value: unknown, text?: string): void
   /** Writes a note to stderr, not with `--json`. */

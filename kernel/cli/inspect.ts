@@ -1,0 +1,34 @@
+/** Reads a plugin's descriptor in a child process: importing a module runs its top level, and that shall not be ours. */
+import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { GatewayError } from '../contract/errors.ts'
+import type { JsonSchema } from '../contract/schema.ts'
+
+const deadline = 20_000
+const child = fileURLToPath(new URL(`./inspect-child.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url))
+
+/** The descriptor as JSON. Throws `plugin_failed` with what the module said when it cannot be read within 20 s. */
+export async function inspectPlugin(name: string, cwd: string): Promise<JsonSchema> {
+  const mark = randomUUID()
+  const args = [...(process.versions.deno ? ['run', '-A'] : []), child, name, cwd, mark]
+  const { code, stdout, stderr } = await run(args, cwd)
+  const line = stdout.split('\n').find((entry) => entry.startsWith(mark))
+  if (line !== undefined) return JSON.parse(line.slice(mark.length)) as JsonSchema
+  const why = stderr.trim().split('\n').at(-1) || `its process ended with ${code === null ? 'a signal, perhaps at the deadline of 20 s' : `exit code ${code}`}`
+  throw new GatewayError('plugin_failed', `${name} cannot be inspected: ${why}`)
+}
+
+function run(args: readonly string[], cwd: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  return new Promise((resolve, reject) => {
+    const spawned = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], timeout: deadline, killSignal: 'SIGKILL' })
+    const output = { stdout: '', stderr: '' }
+    for (const name of ['stdout', 'stderr'] as const) {
+      spawned[name].setEncoding('utf8').on('data', (chunk: string) => {
+        if (output[name].length < 4_000_000) output[name] += chunk
+      })
+    }
+    spawned.on('error', reject)
+    spawned.on('close', (code) => resolve({ code, ...output }))
+  })
+}

@@ -1,0 +1,34 @@
+#!/usr/bin/env bun
+/** The `portico` command: gives the command line the process it runs in. */
+import { runCli } from './run.ts'
+
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    // The second one does not wait: whoever sends it has waited long enough.
+    if (stop.signal.aborted) process.exit(1)
+    stop.abort()
+  })
+}
+
+const script = process.argv[1] ?? ''
+const inCheckout = import.meta.url.endsWith('.ts')
+const code = await runCli({
+  argv: process.argv.slice(2),
+  env: process.env,
+  cwd: process.cwd(),
+  stdout: (text) => void process.stdout.write(text),
+  stderr: (text) => void process.stderr.write(text),
+  color: process.stdout.isTTY === true && !process.env.NO_COLOR,
+  name: inCheckout ? (process.versions.deno ? 'deno task portico' : 'bun run portico') : 'portico',
+  signal: stop.signal,
+  restart: restartInPlace(),
+})
+// A worker or an idle connection would keep the process; whatever had to be written is.
+process.stdout.write('', () => process.exit(code))
+
+function restartInPlace(): ((env: Record<string, string>) => void) | undefined {
+  const { execve } = process as { execve?(file: string, args: readonly string[], env: NodeJS.ProcessEnv): never }
+  if (typeof execve !== 'function') return undefined
+  return (env) => execve.call(process, process.execPath, [process.execPath, ...process.execArgv, script, ...process.argv.slice(2)], { ...process.env, ...env })
+}

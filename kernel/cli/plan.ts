@@ -1,0 +1,18 @@
+/** The plan for commands that look before anything is started: opens no database, listens on nothing. */
+import { planGateway } from '../boot/start.ts'
+import { configJsonSchema, redactConfig } from '../config/index.ts'
+import type { CommandPlan } from '../contract/command.ts'
+import { formatProblem } from '../contract/problem.ts'
+import type { CommandOptions } from './commands.ts'
+
+/** Reads the config and every descriptor. */
+export async function planCommand(options: CommandOptions): Promise<CommandPlan> {
+  const { plan, raw } = await planGateway(options)
+  return {
+    file: raw.file,
+    dataDir: raw.dataDir,
+    problems: plan.problems.map((problem) => ({ ...problem, text: formatProblem(problem) })),
+    values: redactConfig(plan.resolved, plan.sections),
+    schema: configJsonSchema(plan.sections),
+  }
+}

@@ -1,0 +1,41 @@
+/** Finds the gateway that runs on a data folder, by the files it leaves there. */
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+/** What `run.json` and `cli.token` say. */
+export interface RunningGateway {
+  /** Where it is to be called from this machine. */
+  readonly url: string
+  readonly pid: number
+  /** RFC 3339, UTC. */
+  readonly startedAt: string
+  /** A bearer with all scopes. */
+  readonly token: string
+}
+
+/** The gateway on this folder; null when none runs there: no files, or those of a process that is gone. */
+export function findRunning(dataDir: string): RunningGateway | null {
+  try {
+    const run = JSON.parse(readFileSync(join(dataDir, 'run.json'), 'utf8')) as { url?: unknown; pid?: unknown; startedAt?: unknown }
+    const token = readFileSync(join(dataDir, 'cli.token'), 'utf8').trim()
+    if (typeof run.url !== 'string' || typeof run.pid !== 'number' || !isAlive(run.pid)) return null
+    return { url: reachable(run.url), pid: run.pid, startedAt: String(run.startedAt), token }
+  } catch (error) {
+    if (error instanceof SyntaxError || (error as NodeJS.ErrnoException).code === 'ENOENT') return null
+    throw error
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** "All addresses" can be listened on, not called. */
+function reachable(url: string): string {
+  return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+}

@@ -1,0 +1,119 @@
+/** `portico start`: runs the gateway in this process until a signal. */
+import type { Gateway } from '../boot/start.ts'
+import type { Command } from '../contract/command.ts'
+import { GatewayError } from '../contract/errors.ts'
+import { columns } from './help.ts'
+import type { KernelCommandContext } from './run.ts'
+
+// Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
+const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
+
+/** The command. */
+export const startCommand: Command = {
+  summary: 'Start the gateway, and serve until Ctrl-C or SIGTERM',
+  args: {
+    port: { type: 'string', summary: 'The port; 0 = any free one (default 4766)', hint: 'n' },
+    host: { type: 'string', summary: 'The address to listen on (default 127.0.0.1)', hint: 'address' },
+  },
+  examples: ['portico start', 'portico start --port 0 --data-dir ./data', 'portico start --config /etc/portico/portico.toml --json'],
+  run: (context) => run(context as KernelCommandContext),
+}
+
+async function run(context: KernelCommandContext): Promise<number> {
+  const { args, cli, json } = context
+  if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
+  const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
+  const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
+  const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('../boot/log.ts')])
+  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog }).catch((error: unknown) => {
+    throw explain(error)
+  })
+  try {
+    const { version, runtime, config } = gateway.kernel
+    const facts = {
+      url: gateway.url,
+      pid: process.pid,
+      version,
+      runtime,
+      dataDir: gateway.dataDir,
+      config: config().file,
+      models: await modelsOf(gateway),
+    }
+    context.print(facts, welcome(facts, context))
+    if (!json) noteTroubles(gateway, context)
+    await aborted(context.signal)
+    context.note('Stopping: requests in flight may finish.')
+  } finally {
+    await gateway.stop()
+  }
+  return 0
+}
+
+interface Facts {
+  readonly url: string | null
+  readonly version: string
+  readonly runtime: string
+  readonly dataDir: string
+  readonly config: string | null
+  readonly models: readonly string[]
+}
+
+function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
+  const { models } = facts
+  const shown =
+    models.length === 0
+      ? 'none yet: name a provider in the config'
+      : models.slice(0, 8).join(', ') + (models.length > 8 ? ` and ${models.length - 8} more` : '')
+  const lines = columns([
+    ['  Listening', `${facts.url}`],
+    ['  Models', shown],
+    ['  Data', facts.dataDir],
+    ['  Config', facts.config ?? 'none: ./portico.toml does not exist, defaults apply'],
+  ])
+  const next = columns([
+    [`  ${cli.name} keys create my-app`, 'make a key'],
+    [`  curl ${facts.url}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
+    [`  ${cli.name} events tail`, 'watch what happens'],
+  ])
+  return [
+    `${style.bold(`Portico ${facts.version}`)} on ${facts.runtime}`,
+    '',
+    ...lines,
+    '',
+    style.bold('Type next, in another terminal:'),
+    ...next,
+    '',
+    'Ctrl-C stops it.',
+  ].join('\n')
+}
+
+/** Ids of the models, as a client would list them; an upstream that is slow to answer is not waited for. */
+async function modelsOf(gateway: Gateway): Promise<string[]> {
+  try {
+    const headers = { authorization: `Bearer ${gateway.localToken}` }
+    const response = await gateway.fetch(new Request(`${gateway.url}/v1/models`, { headers, signal: AbortSignal.timeout(2_000) }))
+    const { data } = (await response.json()) as { data?: { id: string }[] }
+    return response.ok ? (data ?? []).map(({ id }) => id) : []
+  } catch {
+    return []
+  }
+}
+
+function noteTroubles(gateway: Gateway, { note }: KernelCommandContext): void {
+  for (const { id, state, reason } of gateway.kernel.plugins()) {
+    if (state === 'failed' || state === 'blocked') note(`The plugin ${id} is ${state}: ${reason ?? 'the log says why'}`)
+  }
+}
+
+function explain(error: unknown): unknown {
+  const { code } = error as { code?: unknown }
+  if (code === 'EADDRINUSE')
+    return new GatewayError('conflict', 'The port is taken by another process. Choose another with --port, or --port 0 for any free one.', { cause: error })
+  if (code === 'EADDRNOTAVAIL') return new GatewayError('config_invalid', 'This machine has no such address. Choose another with --host.', { cause: error })
+  return error
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  if (signal.aborted) return Promise.resolve()
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }))
+}

@@ -1,0 +1,76 @@
+/** `portico plugins` and `portico config`. Checking and inspecting need no running gateway and open no database. */
+import { type Command, defineCommand, type JsonSchema, type PluginInfo } from 'portico'
+
+const list: Command = {
+  summary: 'List the plugins and how they are',
+  examples: ['portico plugins list', 'portico plugins list --json'],
+  async run({ print, request }) {
+    const answer = await request<{ plugins: PluginInfo[]; total: number }>('GET', '/api/plugins')
+    const width = Math.max(...answer.plugins.map(({ id }) => id.length))
+    const lines = answer.plugins.map(({ id, state, version, from, usesKernel, reason, summary }) => {
+      const marks = [from === 'builtin' ? '' : `from ${from}`, usesKernel ? 'uses the kernel' : '', reason ?? ''].filter((mark) => mark !== '')
+      return `${id.padEnd(width)}  ${state.padEnd(7)}  ${version}  ${summary}${marks.length === 0 ? '' : ` (${marks.join('; ')})`}`
+    })
+    print(answer, lines.join('\n'))
+  },
+}
+
+const inspect: Command = {
+  summary: 'Read the descriptor of a plugin, without setting it up',
+  args: { name: { type: 'positional', summary: 'A built-in id, a path such as ./my-plugin.ts, or an installed package', required: true } },
+  examples: ['portico plugins inspect openai', 'portico plugins inspect ./my-plugin.ts --json'],
+  async run({ args, print, note, inspect }) {
+    const name = String(args.name)
+    note(`This runs the top level of ${name} in a process of its own.`)
+    const descriptor = await inspect(name)
+    print(descriptor, toLines(descriptor).join('\n'))
+  },
+}
+
+/** `portico plugins`. */
+export const plugins = defineCommand({ summary: 'List the plugins, inspect one', commands: { list, inspect } })
+
+const check: Command = {
+  summary: 'Check the config and the plugins against each other; exit code 1 when the gateway could not start',
+  examples: ['portico config check', 'portico config check --config /etc/portico/portico.toml --json'],
+  async run({ plan, print }) {
+    const { file, dataDir, problems } = await plan()
+    const where = file ?? 'No config file: the defaults'
+    const found = [`${where}: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, ...problems.map(({ text }) => `  - ${text}`)]
+    print({ ok: problems.length === 0, file, dataDir, problems }, problems.length === 0 ? `${where}: good.` : found.join('\n'))
+    return problems.length === 0 ? 0 : 1
+  },
+}
+
+const show: Command = {
+  summary: 'Show the config of the gateway, defaults included, secrets redacted',
+  args: { section: { type: 'positional', summary: 'Only this section' } },
+  examples: ['portico config show', 'portico config show gateway --json'],
+  async run({ args, print, request }) {
+    const { config } = await request<{ config: JsonSchema; file: string | null }>('GET', '/api/config')
+    print(typeof args.section === 'string' ? (config[args.section] ?? null) : config)
+  },
+}
+
+const schema: Command = {
+  summary: 'Print the JSON Schema of the config file, for editors',
+  examples: ['portico config schema > portico.schema.json   # then, as first line of portico.toml: #:schema ./portico.schema.json'],
+  run: async ({ plan, print }) => print((await plan()).schema),
+}
+
+/** `portico config`. */
+export const config = defineCommand({ summary: 'Check and show the config, print its schema', commands: { check, show, schema } })
+
+function toLines(value: JsonSchema): string[] {
+  const entries = Object.entries(value).filter(([, entry]) => entry !== null && !(Array.isArray(entry) && entry.length === 0))
+  const width = Math.max(...entries.map(([name]) => name.length))
+  return entries.flatMap(([name, entry]) =>
+    (Array.isArray(entry) ? entry.map(toText) : [toText(entry)]).map((text, index) => `${(index === 0 ? name : '').padEnd(width)}  ${text}`),
+  )
+}
+
+function toText(value: unknown): string {
+  if (typeof value !== 'object' || value === null) return String(value)
+  if ('type' in value && 'durable' in value) return `${value.type}${value.durable ? '' : ' (live)'}`
+  return 'id' in value ? String(value.id) : 'name' in value ? String(value.name) : JSON.stringify(value)
+}
