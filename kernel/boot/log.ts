@@ -1,5 +1,4 @@
-/** The log: LogTape behind the contract's `Logger`, to stderr, secrets redacted at the sink. */
-import { configureSync, getJsonLinesFormatter, getLogger, getTextFormatter, type LogLevel, type LogRecord, type Sink } from '@logtape/logtape'
+/** What a log is to the kernel, and what never gets into it. The sink itself is the command's: see cli/log.ts. */
 import type { Logger } from '../contract/plugin.ts'
 
 /** Makes the logger of a plugin, or of `kernel`. */
@@ -32,39 +31,5 @@ export class Redactor {
   }
 }
 
-/** Configures the process-wide log and returns the factory. One call per process. */
-export function configureLog(options: LogOptions, redactor: Redactor): LogFactory {
-  const format = options.format === 'json' ? getJsonLinesFormatter() : getTextFormatter({ timestamp: 'rfc3339' })
-  const sink: Sink = (record: LogRecord) => {
-    process.stderr.write(redactor.apply(format(record)))
-  }
-  configureSync({
-    reset: true,
-    sinks: { stderr: sink },
-    loggers: [
-      { category: ['portico'], lowestLevel: logtapeLevel(options.level), sinks: ['stderr'] },
-      { category: ['logtape', 'meta'], lowestLevel: 'error', sinks: ['stderr'] },
-    ],
-  })
-  return (plugin) => {
-    const logger = getLogger(['portico', plugin])
-    return {
-      debug: (message, properties) => logger.debug(escape(message, properties), properties ?? {}),
-      info: (message, properties) => logger.info(escape(message, properties), properties ?? {}),
-      warn: (message, properties) => logger.warn(escape(message, properties), properties ?? {}),
-      error: (message, properties) => logger.error(escape(message, properties), properties ?? {}),
-    }
-  }
-}
-
 /** A log that keeps nothing, for in-process use. */
 export const silentLog: LogFactory = () => ({ debug() {}, info() {}, warn() {}, error() {} })
-
-const logtapeLevel = (level: LogOptions['level']): LogLevel => (level === 'warn' ? 'warning' : level)
-
-/** LogTape's `{name}` placeholders are shown only for properties that exist; a text formatter shows no others, so they are appended. */
-function escape(message: string, properties: Record<string, unknown> | undefined): string {
-  const text = message.replaceAll('{', '{{').replaceAll('}', '}}')
-  const names = Object.keys(properties ?? {})
-  return names.length === 0 ? text : `${text} ${names.map((name) => `${name}={${name}}`).join(' ')}`
-}

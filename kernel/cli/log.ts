@@ -1,0 +1,37 @@
+/** The log of a running gateway: LogTape behind the contract's `Logger`, to stderr, secrets redacted at the sink. */
+import { configureSync, getJsonLinesFormatter, getLogger, getTextFormatter, type LogLevel, type LogRecord, type Sink } from '@logtape/logtape'
+import type { LogFactory, LogOptions, Redactor } from '../boot/log.ts'
+
+/** Configures the process-wide log and returns the factory. One call per process. */
+export function configureLog(options: LogOptions, redactor: Redactor): LogFactory {
+  const format = options.format === 'json' ? getJsonLinesFormatter() : getTextFormatter({ timestamp: 'rfc3339' })
+  const sink: Sink = (record: LogRecord) => {
+    process.stderr.write(redactor.apply(format(record)))
+  }
+  configureSync({
+    reset: true,
+    sinks: { stderr: sink },
+    loggers: [
+      { category: ['portico'], lowestLevel: logtapeLevel(options.level), sinks: ['stderr'] },
+      { category: ['logtape', 'meta'], lowestLevel: 'error', sinks: ['stderr'] },
+    ],
+  })
+  return (plugin) => {
+    const logger = getLogger(['portico', plugin])
+    return {
+      debug: (message, properties) => logger.debug(escape(message, properties), properties ?? {}),
+      info: (message, properties) => logger.info(escape(message, properties), properties ?? {}),
+      warn: (message, properties) => logger.warn(escape(message, properties), properties ?? {}),
+      error: (message, properties) => logger.error(escape(message, properties), properties ?? {}),
+    }
+  }
+}
+
+const logtapeLevel = (level: LogOptions['level']): LogLevel => (level === 'warn' ? 'warning' : level)
+
+/** LogTape's `{name}` placeholders are shown only for properties that exist; a text formatter shows no others, so they are appended. */
+function escape(message: string, properties: Record<string, unknown> | undefined): string {
+  const text = message.replaceAll('{', '{{').replaceAll('}', '}}')
+  const names = Object.keys(properties ?? {})
+  return names.length === 0 ? text : `${text} ${names.map((name) => `${name}={${name}}`).join(' ')}`
+}
