@@ -1,0 +1,76 @@
+/** What stands between Elysia and the kernel: one adapter for both runtimes, which gives each handler its `RequestInfo` and reads JSON bodies strictly. */
+import type { AnyElysia } from 'elysia'
+import { WebStandardAdapter } from 'elysia/adapter/web-standard'
+import { GatewayError } from '../contract/errors.ts'
+import { contextOf } from '../contract/request.ts'
+
+type Adapter = typeof WebStandardAdapter
+type Mapper = Adapter['handler']['mapResponse']
+
+/** The prototype of Elysia's context: nothing is computed for handlers that do not ask, and `signal` costs much. */
+const requestInfo = {
+  __proto__: null,
+  get principal() {
+    return contextOf((this as unknown as { request: Request }).request).principal
+  },
+  get requestId() {
+    return contextOf((this as unknown as { request: Request }).request).requestId
+  },
+  get signal() {
+    return contextOf((this as unknown as { request: Request }).request).signal
+  },
+  get loopback() {
+    return contextOf((this as unknown as { request: Request }).request).loopback
+  },
+}
+
+/** A body that was announced as JSON; `undefined` for an empty one where the schema allows none. */
+async function readJson(request: Request, isOptional: boolean): Promise<unknown> {
+  const text = await request.text()
+  if (text === '' && isOptional) return undefined
+  if (text === '') throw new GatewayError('invalid_json', 'The body is empty; this route takes a JSON body.')
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new GatewayError('invalid_json', 'The body is not valid JSON.', { cause })
+  }
+}
+
+/** An `Error` that is returned instead of thrown must not be shown to the client either. */
+function throwErrors<M extends Mapper>(map: M): M {
+  return ((response: unknown, ...rest: [never]) => {
+    if (response instanceof Error) throw response
+    return map(response, ...rest)
+  }) as M
+}
+
+const { handler, composeHandler, composeGeneralHandler } = WebStandardAdapter
+
+/** Elysia's web-standard adapter with our context and our JSON parser. The code strings are Elysia's contract for adapters; `adapter.test.ts` holds them to the pinned version. */
+export const kernelAdapter: Adapter = {
+  ...WebStandardAdapter,
+  name: 'portico',
+  handler: {
+    ...handler,
+    mapResponse: throwErrors(handler.mapResponse),
+    mapEarlyResponse: throwErrors(handler.mapEarlyResponse),
+    mapCompactResponse: throwErrors(handler.mapCompactResponse as Mapper) as Adapter['handler']['mapCompactResponse'],
+  },
+  composeHandler: {
+    ...composeHandler,
+    inject: { readJson },
+    parser: { ...composeHandler.parser, json: (isOptional) => `c.body=await readJson(c.request,${isOptional === true})\n` },
+  },
+  composeGeneralHandler: {
+    ...composeGeneralHandler,
+    inject: { contextOf, requestInfo },
+    createContext(app: AnyElysia) {
+      const decorators = Object.keys(app.decorator).map((key) => `,${JSON.stringify(key)}:decorator[${JSON.stringify(key)}]`)
+      const headers = (app as unknown as { setHeaders?: unknown }).setHeaders ? 'Object.assign({},app.setHeaders)' : 'Object.create(null)'
+      // The path is the one that the kernel checked and matched: Elysia's own search for it is shifted by short Hosts and by https.
+      return `const k=contextOf(r),u=k.url,qi=k.queryAt,p=k.path
+const c={__proto__:requestInfo,request:r,store,qi,path:p,url:u,redirect,status,set:{headers:${headers},status:200}${decorators.join('')}}
+`
+    },
+  },
+}

@@ -1,0 +1,65 @@
+/** Whose request it is, by address: the peer, or what trusted proxies say of it. */
+import { BlockList, isIP } from 'node:net'
+
+/** True if any header says that a proxy forwarded the request. */
+export function isForwarded(headers: Headers): boolean {
+  return (
+    headers.has('x-forwarded-for') ||
+    headers.has('forwarded') ||
+    headers.has('x-forwarded-host') ||
+    headers.has('x-forwarded-proto') ||
+    headers.has('x-forwarded-port') ||
+    headers.has('x-real-ip')
+  )
+}
+
+/** True for 127.0.0.0/8, ::1 and `''` (in process). */
+export function isLoopbackAddress(address: string): boolean {
+  return address === '' || address === '::1' || /^(::ffff:)?127\./.test(address)
+}
+
+/** The predicate of `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws on what is neither. */
+export function trustedProxies(list: readonly string[]): ((address: string) => boolean) | null {
+  if (list.length === 0) return null
+  const blocks = new BlockList()
+  for (const entry of list) {
+    const [address = '', bits] = entry.split('/')
+    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+    if (bits === undefined) blocks.addAddress(address, family)
+    else blocks.addSubnet(address, Number(bits), family)
+  }
+  return (address) => {
+    const family = isIP(address)
+    return family !== 0 && blocks.check(address, family === 6 ? 'ipv6' : 'ipv4')
+  }
+}
+
+/** The rightmost address that is no trusted proxy, of X-Forwarded-For, else Forwarded (RFC 7239); the peer's when the peer is not trusted. */
+export function clientAddress(peer: string, headers: Headers, isTrusted: ((address: string) => boolean) | null): string {
+  let address = plainAddress(peer)
+  if (!isTrusted?.(address)) return address
+  const hops =
+    headers.get('x-forwarded-for')?.split(',') ?? [...(headers.get('forwarded') ?? '').matchAll(/for="?([^";,]+)"?/gi)].map((match) => match[1] ?? '')
+  for (const hop of hops.reverse()) {
+    const next = plainAddress(hop.trim())
+    if (isIP(next) === 0) break
+    address = next
+    if (!isTrusted(address)) break
+  }
+  return address
+}
+
+/** The address under which a client is counted: IPv6 by its /64, because one host has them all. */
+export function addressKey(address: string): string {
+  if (!address.includes(':')) return address
+  const [head = '', tail] = address.split('::')
+  const groups = head.split(':').filter((group) => group !== '')
+  const after = tail === undefined ? [] : tail.split(':').filter((group) => group !== '')
+  const full = tail === undefined ? groups : [...groups, ...Array(Math.max(0, 8 - groups.length - after.length)).fill('0'), ...after]
+  return full.slice(0, 4).join(':')
+}
+
+function plainAddress(text: string): string {
+  const bare = text.startsWith('[') ? text.slice(1, text.indexOf(']')) : text.replace(/^(\d+\.\d+\.\d+\.\d+):\d+$/, '$1')
+  return bare.toLowerCase().replace(/^::ffff:(?=\d+\.)/, '')
+}

@@ -1,0 +1,116 @@
+/** What every request must pass before anything is looked up: Host, Origin, and a path without tricks. */
+import { GatewayError } from '../contract/errors.ts'
+import type { Context } from './context.ts'
+
+/** What the door knows of this gateway. */
+export interface DoorOptions {
+  /** `gateway.hosts`: beside the loopback names. An entry without a port also stands for our own port. */
+  readonly hosts: readonly string[]
+  readonly corsOrigins: readonly string[]
+}
+
+const loopbackNames = ['127.0.0.1', 'localhost', '[::1]']
+/** What a path may not hold: dot segments, empty segments, backslashes, fragments, controls. */
+const tricks = /\/\.{1,2}(?:\/|$)|\/\/|[\\#\s]|\p{Cc}/u
+/** Escapes nobody needs: of a dot, a backslash, a control. */
+const escapedTricks = /%(?:2e|5c|[01][0-9a-f]|7f)/i
+
+/** Checks requests. */
+export class Door {
+  readonly #options: DoorOptions
+  readonly #anyOrigin: boolean
+  readonly #origins: ReadonlySet<string>
+  #hosts: ReadonlySet<string> | null = null
+
+  constructor(options: DoorOptions) {
+    this.#options = options
+    this.#anyOrigin = options.corsOrigins.includes('*')
+    this.#origins = new Set(options.corsOrigins.map((origin) => origin.replace(/\/$/, '').toLowerCase()))
+  }
+
+  /** Whether answers differ by Origin. */
+  get variesByOrigin(): boolean {
+    return this.#origins.size > 0
+  }
+
+  /** Where we listen. Before it is known (in process), the port in Host is not compared. */
+  setOrigin(host: string, port: number): void {
+    const bound = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
+    const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...this.#options.hosts].map((name) => name.toLowerCase())
+    this.#hosts = new Set(
+      names.flatMap((name) => {
+        if (hasPort(name)) return [name]
+        const own = loopbackNames.includes(name) || name === bound
+        return [...(own && port !== 80 ? [] : [name]), `${name}:${port}`]
+      }),
+    )
+  }
+
+  /** Throws 400 or 403; sets the context's path, query and CORS origin. */
+  admit(context: Context): void {
+    const { request, url } = context
+    const { headers } = request
+    const host = headers.get('host')
+    const start = url.indexOf('//') + 2
+    const slash = url.indexOf('/', start)
+    if (start === 1 || slash === -1) throw badRequest('The request has no usable Host header or target.')
+    const authority = url.slice(start, slash)
+    // In process there is no connection on which a Host could be forged; without one the URL speaks.
+    if (host === null ? context.peer.address !== '' : host !== authority && host.toLowerCase() !== authority.toLowerCase()) {
+      throw badRequest(host === null ? 'The Host header is missing.' : 'The Host header does not match the address that was asked for.')
+    }
+    if (!this.#knows(authority)) {
+      throw new GatewayError('host_not_allowed', 'The Host header names no host of this gateway; add it to gateway.hosts if it should.')
+    }
+    const query = url.indexOf('?', slash)
+    const path = query === -1 ? url.slice(slash) : url.slice(slash, query)
+    if (tricks.test(path) || (path.includes('%') && !isHonest(path)))
+      throw badRequest('The path is not in its plain form: no dot segments, empty segments, backslashes or broken escapes.')
+    context.path = path
+    context.queryAt = query
+    const origin = headers.get('origin')
+    if (origin !== null) this.#checkOrigin(context, origin)
+  }
+
+  #knows(authority: string): boolean {
+    if (this.#hosts) return this.#hosts.has(authority) || this.#hosts.has(authority.toLowerCase())
+    const name = authority.replace(/:\d*$/, '').toLowerCase()
+    return loopbackNames.includes(name) || this.#options.hosts.some((host) => host.toLowerCase() === name || host.toLowerCase() === authority.toLowerCase())
+  }
+
+  #checkOrigin(context: Context, origin: string): void {
+    const lower = origin.toLowerCase()
+    const own = /^https?:\/\/([^/]+)$/.exec(lower)?.[1]
+    if (own !== undefined && this.#knows(own)) return
+    if (!this.#anyOrigin && !this.#origins.has(lower)) {
+      throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.')
+    }
+    context.corsOrigin = this.#anyOrigin ? '*' : origin
+  }
+}
+
+/** Headers of the answer to a CORS preflight. No credentials mode: callers send a bearer. */
+export function preflightHeaders(request: Request, methods: readonly string[]): Record<string, string> {
+  const asked = request.headers.get('access-control-request-headers') ?? ''
+  return {
+    'access-control-allow-methods': methods.join(', '),
+    'access-control-allow-headers': /^[\w\-, ]*$/.test(asked) ? asked : '',
+    'access-control-max-age': '600',
+  }
+}
+
+const badRequest = (message: string) => new GatewayError('invalid_request', message)
+
+function hasPort(name: string): boolean {
+  return /:\d+$/.test(name) && (!name.startsWith('[') || name.includes(']:'))
+}
+
+/** A slash may be escaped (a model's name has one), but not so that tricks appear when it is decoded. */
+function isHonest(path: string): boolean {
+  if (escapedTricks.test(path)) return false
+  try {
+    return !/\/\.{1,2}(?:\/|$)|\/\//.test(decodeURIComponent(path))
+  } catch {
+    return false
+  }
+}

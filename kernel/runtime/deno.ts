@@ -1,0 +1,66 @@
+/** Deno: serve, sockets, signals. */
+import denoAdapter from 'crossws/adapters/deno'
+import { type Listener, onSignal, type Runtime, type ServeOptions } from './index.ts'
+
+interface DenoInfo {
+  readonly remoteAddr: { readonly hostname?: string }
+}
+
+interface DenoServer {
+  readonly addr: { readonly hostname: string; readonly port: number }
+  readonly finished: Promise<void>
+}
+
+interface DenoGlobal {
+  readonly version: { readonly deno: string }
+  serve(
+    options: { hostname: string; port: number; signal: AbortSignal; onListen(): void; onError(error: unknown): Response },
+    handler: (request: Request, info: DenoInfo) => Response | Promise<Response>,
+  ): DenoServer
+}
+
+const deno = (globalThis as unknown as { Deno: DenoGlobal }).Deno
+
+/** Deno as the kernel sees it. */
+export const denoRuntime: Runtime = {
+  name: 'deno',
+  version: deno.version.deno,
+  serve,
+  onSignal,
+}
+
+async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Listener> {
+  const wire = denoAdapter({ hooks: sockets.hooks, idleTimeout: 60 })
+  const abort = new AbortController()
+  const server = deno.serve(
+    { hostname: host.replace(/^\[|\]$/g, ''), port, signal: abort.signal, onListen() {}, onError: () => new Response(null, { status: 500 }) },
+    (request, info) => {
+      const peer = { address: info.remoteAddr.hostname ?? 'unknown' }
+      if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') return handle(request, peer)
+      return upgrade(request, info)
+    },
+  )
+
+  async function upgrade(request: Request, info: DenoInfo): Promise<Response> {
+    const admitted = await sockets.admit(request, { address: info.remoteAddr.hostname ?? 'unknown' })
+    if (admitted instanceof Response) return admitted
+    ;(request as { context?: object }).context = admitted.context
+    try {
+      const response = await wire.handleUpgrade(request, info as never)
+      if (response.status !== 101) admitted.abandon()
+      return response
+    } catch {
+      admitted.abandon()
+      return new Response(null, { status: 400 })
+    }
+  }
+
+  return {
+    host: server.addr.hostname,
+    port: server.addr.port,
+    async close() {
+      abort.abort()
+      await server.finished
+    },
+  }
+}
