@@ -10,6 +10,7 @@ import { authMethods, type AuthMethod } from '../contract/principal.ts'
 import { createHttp, type Http } from '../http/http.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
+import { isConnectionError } from '../store/connection-errors.ts'
 import { lockDataDir } from '../store/lock.ts'
 import { openStore, type Store } from '../store/open.ts'
 import { builtins, type PluginLoader } from './builtins.ts'
@@ -122,7 +123,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
     log: logFor('kernel'),
     clock,
     boundToLoopback: isLoopback(config.host),
-    runtime,
+    isUnavailable: isConnectionError,
     onError: faults.report,
   })
   http.setOrigin(config.host, config.port || defaultPort)
