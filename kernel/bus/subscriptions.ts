@@ -287,7 +287,7 @@ export function createSubscriptions(options: SubscriptionsOptions): Subscription
       const done = Promise.all([...all].map(({ running }) => running))
       await Promise.race([done, pause(ms, late.signal)])
       late.abort()
-      while (ticking) await ticking
+      await ticking
       await save().catch((error) => log.warn('The cursors of durable subscriptions could not be saved at the end', { error }))
       started = false
     },

@@ -1,0 +1,176 @@
+import { afterEach, beforeEach, expect, test } from 'bun:test'
+import { delta, principalOf, silentLog, StreamReader, testEvents } from '../../test/fixtures/bus.ts'
+import type { Bus } from './bus.ts'
+import { createCatalogue } from './catalogue.ts'
+import { Delivery, type LogRow } from './delivery.ts'
+import type { LogPage } from './log.ts'
+import { createStreams, type Streams } from './streams.ts'
+import { Tail } from './tail.ts'
+
+let tail: Tail
+let streams: Streams
+let reads: bigint[]
+let page: (position: bigint) => Promise<LogPage>
+const bus = () => ({ eventStream: streams.open }) as unknown as Bus
+
+beforeEach(() => {
+  tail = new Tail()
+  reads = []
+  const catalogue = createCatalogue()
+  catalogue.register(testEvents)
+  streams = createStreams({
+    ...{ log: silentLog, tail, catalogue, pingMs: 20, lastId: async () => tail.head },
+    read(position) {
+      reads.push(position)
+      return page(position)
+    },
+  })
+})
+afterEach(() => streams.end())
+
+const logged = (id: number, text = '') =>
+  Delivery.logged({
+    ...{ id: String(id), uid: 'u', type: 'note:written', source: 'notes', subject: null, principal: null, trace: null, time: new Date(0) },
+    data: JSON.stringify({ n: id, text }),
+  } satisfies LogRow) as Delivery & { readonly id: bigint }
+const append = (...events: (Delivery & { readonly id: bigint })[]) => {
+  for (const event of events) tail.push(event)
+  streams.deliver(events)
+}
+const live = (n: number, text = '') => streams.deliver([Delivery.live({ type: delta.type, data: { n, text }, uid: 'u', time: '', source: 'notes' })])
+
+test('a reader that never reads is cut: nothing waits for it any more, it counts until it leaves, and the next read ends it', async () => {
+  const reader = new StreamReader(bus())
+  const { connection } = reader
+  for (let n = 0; n < 700; n++) live(n, 'x'.repeat(1_000))
+  expect(streams.cut).toBe(1)
+  expect(streams.waitingBytes).toBe(0)
+  expect(connection.timeouts).toEqual([0, 3])
+  expect(connection.released).toBe(0)
+  expect(streams.count).toBe(1)
+  expect(await reader.next()).toBeUndefined()
+  expect(connection.released).toBe(1)
+  expect(streams.count).toBe(0)
+})
+
+test('a cut reader that leaves is released', async () => {
+  const reader = new StreamReader(bus())
+  for (let n = 0; n < 700; n++) live(n, 'x'.repeat(1_000))
+  await reader.cancel()
+  expect(reader.connection.released).toBe(1)
+})
+
+test('a reader that keeps up is not cut, however much there is', async () => {
+  const reader = new StreamReader(bus())
+  await reader.next()
+  for (let n = 0; n < 3_000; n++) {
+    live(n, 'x'.repeat(1_000))
+    if (n % 200 === 199) for (let m = n - 199; m <= n; m++) expect((await reader.next())?.data.n).toBe(m)
+  }
+  expect(streams.cut).toBe(0)
+})
+
+test('a frame larger than the queue reaches its reader, or it would cut it at each return', async () => {
+  const reader = new StreamReader(bus())
+  await reader.next()
+  append(logged(1, 'x'.repeat(900_000)))
+  expect((await reader.next())?.data.n).toBe(1)
+})
+
+test('the frame is encoded once for all readers of an envelope', () => {
+  const event = logged(1)
+  expect(event.frame('payload')).toBe(event.frame('payload'))
+  expect(event.frame('payload')).not.toBe(event.frame('cloudevents'))
+})
+
+test('waiting frames are joined, in order, into chunks of at most 64 KiB', async () => {
+  const stream = streams.open({ principal: principalOf('root', 'admin'), request: new StreamReader(bus()).connection.request })
+  for (let n = 0; n < 200; n++) live(n, 'x'.repeat(1_000))
+  const reader = stream.getReader()
+  const sizes = [(await reader.read()).value!.length, (await reader.read()).value!.length, (await reader.read()).value!.length]
+  expect(sizes[0]).toBeGreaterThan(60_000)
+  expect(Math.max(...sizes)).toBeLessThanOrEqual(65_536)
+  await reader.cancel()
+})
+
+test('a ping carries the id that the reader has reached, also past events that it does not see', async () => {
+  const reader = new StreamReader(bus(), { types: ['audit:*'] })
+  await reader.next()
+  expect(await reader.next()).toEqual({ comment: 'ping', id: '0-0' })
+  append(logged(7))
+  expect(await reader.next()).toEqual({ comment: 'ping', id: '0-7' })
+})
+
+test('a ping never runs ahead: behind a page that is being read it names the last event handed over', async () => {
+  tail.reset(9n)
+  const { promise, resolve } = Promise.withResolvers<LogPage>()
+  page = () => promise
+  const reader = new StreamReader(bus(), { since: '0-2' })
+  expect((await reader.next())?.event).toBe('ready')
+  expect(await reader.next()).toEqual({ comment: 'ping', id: '0-2' })
+  resolve({ events: [logged(3), logged(9)], reached: 9n, trimmed: 0n })
+  let frame = await reader.next()
+  while (frame?.comment) frame = await reader.next()
+  expect([frame, await reader.next()].map((each) => each?.id)).toEqual(['0-3', '0-9'])
+})
+
+test('replay asks for the next page only when the reader has taken the last', async () => {
+  tail.reset(1_000n)
+  page = async (position) => ({ events: [logged(Number(position) + 1, 'x'.repeat(100_000))], reached: position + 1n, trimmed: 0n })
+  const reader = new StreamReader(bus(), { since: '0-0' })
+  await reader.take(3)
+  await Bun.sleep(10)
+  expect(reads.length).toBeLessThanOrEqual(3)
+})
+
+test('a reader that takes nothing between two pings while something waits is cut, also in the middle of a replay', async () => {
+  tail.reset(1_000n)
+  page = async (position) => ({ events: [logged(Number(position) + 1, 'x'.repeat(50_000)), logged(Number(position) + 2, 'x'.repeat(50_000))], reached: position + 2n, trimmed: 0n })
+  const reader = new StreamReader(bus(), { since: '0-0' })
+  await reader.take(2)
+  while (streams.cut === 0) await Bun.sleep(5)
+  expect(streams.waitingBytes).toBe(0)
+  expect(await reader.next()).toBeUndefined()
+})
+
+test('events trimmed in the middle of a replay are told', async () => {
+  tail.reset(20n)
+  page = async (position) => (position === 0n ? { events: [logged(1)], reached: 1n, trimmed: 0n } : { events: [logged(20)], reached: 20n, trimmed: 15n })
+  const reader = new StreamReader(bus(), { since: '0-0' })
+  expect((await reader.take(4)).map(({ event, id, data }) => id ?? `${event} ${data.oldest}`)).toEqual(['0-0', '0-1', 'gap 0-20', '0-20'])
+})
+
+test('a log that cannot be read ends the stream: the client comes back with its last id', async () => {
+  tail.reset(20n)
+  page = () => Promise.reject(new Error('away'))
+  const reader = new StreamReader(bus(), { since: '0-1' })
+  expect((await reader.next())?.event).toBe('ready')
+  expect(await reader.next()).toBeUndefined()
+  expect(reader.connection.released).toBe(1)
+})
+
+test('revoking ends the stream at once and hands nothing more over; stopping lets what waits through', async () => {
+  const [revoked, stopped] = [new StreamReader(bus()), new StreamReader(bus())]
+  live(1)
+  revoked.connection.close('revoked')
+  stopped.connection.close('stopping')
+  expect(await revoked.next()).toBeUndefined()
+  expect((await stopped.take(2)).map(({ event }) => event)).toEqual(['ready', delta.type])
+  expect(await stopped.next()).toBeUndefined()
+  expect([revoked.connection.released, stopped.connection.released, streams.count]).toEqual([1, 1, 0])
+})
+
+test('too many streams of a principal are the request context’s to refuse, and cost nothing', () => {
+  const { request } = new StreamReader(bus()).connection
+  const context = (request as any)[Symbol.for('portico.context')]
+  context.hold = () => {
+    throw new Error('429')
+  }
+  expect(() => streams.open({ principal: principalOf('ann'), request })).toThrow('429')
+  expect(streams.count).toBe(1)
+})
+
+test('patterns that are none are refused by name', () => {
+  expect(() => new StreamReader(bus(), { types: ['a*b'] })).toThrow('A type pattern is')
+  expect(() => new StreamReader(bus(), { types: Array.from({ length: 101 }, () => 'a:b') })).toThrow('at most 100')
+})
