@@ -268,7 +268,7 @@ describe("the seeds' keys", () => {
     expect(lines.toSorted()).toEqual([
       '[gateway] node_control: this key is read by the plugin nodes, which this gateway does not have; expected the key to be left out',
       '[gateway] require_pairing: this key is read by the plugin auth-pairing, which this gateway does not have; expected the key to be left out',
-      '[gateway] tls.requireClientCert: this key is read by the plugin auth-mtls, which this gateway does not have; expected the key to be left out',
+      '[gateway] tls: this key is read by the plugin auth-mtls, which this gateway does not have; expected the key to be left out',
       '[gateway] web: this key is read by the plugin chat, which is not loaded; expected the key to be left out',
     ])
   })

@@ -1,7 +1,6 @@
 /** Turns what was written into what is meant: aliases, each section against its schema, and the rules between keys. */
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { applyAliases } from './aliases.ts'
-import type { Node } from './describe.ts'
 import type { RawConfig } from './read.ts'
 import { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig, pluginKeys } from './sections.ts'
 import { settle } from './settle.ts'
@@ -39,14 +38,14 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
   const resolved: Table = {}
   const enabled: Record<string, boolean> = {}
   const onFailure: Record<string, 'continue' | 'abort'> = {}
-  const settling = (section: string): Settling => ({ section, source: raw, problems, secrets })
+  const settling = (section: string): Settling => ({ section, raw, problems, secrets })
 
   for (const { id, schema } of sections) {
     const written = sectionTable(table, id, problems)
     const [own, common] = kernelIds.has(id) ? [written, {}] : splitCommon(written)
-    resolved[id] = settle(schema as unknown as Node, own, [], settling(id))
+    resolved[id] = settle(schema, own, [], settling(id))
     if (kernelIds.has(id)) continue
-    const keys = settle(pluginKeys as unknown as Node, common, [], settling(id)) as { enabled: boolean; onFailure?: 'continue' | 'abort' }
+    const keys = settle(pluginKeys, common, [], settling(id)) as { enabled: boolean; onFailure?: 'continue' | 'abort' }
     enabled[id] = keys.enabled
     if (keys.onFailure) onFailure[id] = keys.onFailure
   }

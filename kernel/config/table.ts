@@ -1,6 +1,9 @@
 /** Tables as they come out of TOML: spellings of keys, forbidden keys, paths. */
 import type { Problem } from '../contract/problem.ts'
 
+/** Where in a section: keys and indexes. */
+export type Path = readonly (string | number)[]
+
 /** A TOML table. */
 export type Table = { [key: string]: unknown }
 
@@ -25,7 +28,7 @@ export function toSectionId(key: string): string {
 }
 
 /** `['tokens', 0, 'secret']` → `tokens[0].secret`. */
-export function pathText(path: readonly (string | number)[]): string {
+export function pathText(path: Path): string {
   return path.reduce<string>((text, part) => {
     if (typeof part === 'number') return `${text}[${part}]`
     const name = /^[A-Za-z0-9_-]+$/.test(part) ? part : JSON.stringify(part)
@@ -36,7 +39,7 @@ export function pathText(path: readonly (string | number)[]): string {
 const forbidden = new Set(['__proto__', 'constructor', 'prototype'])
 
 /** A copy without keys that could reach an object's prototype; each one is a problem. */
-export function withoutPrototypeKeys(value: unknown, path: readonly (string | number)[], problems: Problem[]): unknown {
+export function withoutPrototypeKeys(value: unknown, path: Path, problems: Problem[]): unknown {
   if (Array.isArray(value)) return value.map((entry, index) => withoutPrototypeKeys(entry, [...path, index], problems))
   if (!isTable(value)) return value
   const out: Table = {}
