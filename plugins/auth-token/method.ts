@@ -1,7 +1,7 @@
 /** The auth method `token`: keys of the table, and the tokens that stand in the config. */
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
-import { type AuthMethod, type AuthResult, type Clock, type Database, GatewayError } from 'portico'
+import type { AuthMethod, AuthResult, Clock, Database } from 'portico'
 import { viaOfKey } from './contract.ts'
 import { isUsable } from './keys.ts'
 import { type KeyKind, type KeyRow, keys } from './schema.ts'
@@ -28,7 +28,7 @@ export interface TokenMethodOptions {
 /** ms for which the kernel may reuse an answer. */
 const reuse = 60_000
 
-/** Makes the method. It answers null for what has not the form of a key and is no configured token. */
+/** Makes the method. It answers null for every other credential, wrong keys too: the kernel refuses them, and counts them against their address. */
 export function createTokenMethod({ db, clock, tokens, verify, used }: TokenMethodOptions): AuthMethod {
   const configured = tokens.map((token) => ({ digest: digest(token.secret), result: principalOfConfig(token) }))
   const read = async (prefix: string): Promise<KeyRow | undefined> => (await db.select().from(keys).where(eq(keys.prefix, prefix)))[0]
@@ -45,10 +45,10 @@ export function createTokenMethod({ db, clock, tokens, verify, used }: TokenMeth
       const parts = parseKey(token)
       if (!parts) return null
       const row = await read(parts.prefix)
-      if (!row || !isUsable(row, clock.now()) || !(await verify(row.hash, parts.secret))) throw refused()
+      if (!row || !isUsable(row, clock.now()) || !(await verify(row.hash, parts.secret))) return null
       // Read again: it may have been revoked or rotated while Argon2 was at work, and the answer is kept for a minute.
       const now = await read(parts.prefix)
-      if (!now || now.hash !== row.hash || !isUsable(now, clock.now())) throw refused()
+      if (!now || now.hash !== row.hash || !isUsable(now, clock.now())) return null
       used(now.id)
       return {
         principal: { id: now.owner ?? now.id, kind: now.kind, scopes: now.scopes, groups: [], via: viaOfKey(now.id) },
@@ -85,10 +85,6 @@ export function createKeyUse(db: Database, clock: Clock): KeyUse {
 
 function principalOfConfig({ id, kind, scopes }: ConfiguredToken): AuthResult['principal'] {
   return { id, kind, scopes, groups: [], via: viaOfKey(id) }
-}
-
-function refused(): GatewayError {
-  return new GatewayError('invalid_api_key', 'This key is unknown, expired or revoked: ask an administrator for a new one.')
 }
 
 function digest(text: string): Buffer {

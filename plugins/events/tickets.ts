@@ -44,7 +44,7 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
   const open = new Map<string, OpenStream>()
   const in10Minutes = () => new Date(clock.now() + afterEnd)
 
-  async function use(ticket: string, request: Request): Promise<AuthResult> {
+  async function use(ticket: string, request: Request): Promise<AuthResult | null> {
     const hash = digest(ticket)
     if (open.has(hash) && !request.headers.get('last-event-id')) {
       throw new GatewayError('conflict', 'This ticket already has an open stream: ask POST /api/tickets for another one.')
@@ -55,7 +55,7 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
       .set({ epoch: sql`${tickets.epoch} + 1`, expiresAt: in10Minutes() })
       .where(and(eq(tickets.hash, hash), eq(tickets.path, path), gt(tickets.expiresAt, new Date(clock.now()))))
       .returning()
-    if (!row) throw new GatewayError('invalid_api_key', 'This ticket is unknown, over, or for another path: ask POST /api/tickets for a new one.')
+    if (row === undefined) return null
     return {
       principal: { ...row.principal },
       held(close) {
