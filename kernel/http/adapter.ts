@@ -11,18 +11,19 @@ type Mapper = Adapter['handler']['mapResponse']
 const requestInfo = {
   __proto__: null,
   get principal() {
-    return contextOf((this as unknown as { request: Request }).request).principal
+    return contextOf(requestOf(this)).principal
   },
   get requestId() {
-    return contextOf((this as unknown as { request: Request }).request).requestId
+    return contextOf(requestOf(this)).requestId
   },
   get signal() {
-    return contextOf((this as unknown as { request: Request }).request).signal
+    return contextOf(requestOf(this)).signal
   },
   get loopback() {
-    return contextOf((this as unknown as { request: Request }).request).loopback
+    return contextOf(requestOf(this)).loopback
   },
 }
+const requestOf = (context: object) => (context as { request: Request }).request
 
 /** A body that was announced as JSON; `undefined` for an empty one where the schema allows none. */
 async function readJson(request: Request, isOptional: boolean): Promise<unknown> {
@@ -32,9 +33,11 @@ async function readJson(request: Request, isOptional: boolean): Promise<unknown>
   try {
     return JSON.parse(text)
   } catch (cause) {
-    throw new GatewayError('invalid_json', 'The body is not valid JSON.', { cause })
+    throw badJson(cause)
   }
 }
+
+const badJson = (cause: unknown) => new GatewayError('invalid_json', 'The body is not valid JSON.', { cause })
 
 /** An `Error` that is returned instead of thrown must not be shown to the client either. */
 function throwErrors<M extends Mapper>(map: M): M {

@@ -2,7 +2,7 @@
 import { GatewayError } from '../contract/errors.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
 import type { ConnectionKind, RequestContext } from '../contract/request.ts'
-import type { RuntimePeer as Peer } from '../runtime/index.ts'
+import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { clientAddress, isForwarded, isLoopbackAddress } from './address.ts'
 import type { Connections } from './connections.ts'
 import type { LimitState } from './limiter.ts'

@@ -91,7 +91,7 @@ export class Gate {
     if (token === undefined) return this.#ask(credential, context)
     const key = cacheKey(token, context)
     const shared = this.#pending.get(key)
-    if (shared) return shared
+    if (shared !== undefined) return shared
     if (this.#pending.size >= maxPending)
       throw new GatewayError('rate_limit_exceeded', 'Too many credentials are being verified; try again.', { retryAfter: 1 })
     const revocations = this.#revocations

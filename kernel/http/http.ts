@@ -5,7 +5,7 @@ import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { Clock, Logger } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
-import type { RuntimePeer as Peer, SocketDoor } from '../runtime/index.ts'
+import type { RuntimePeer as Peer, SocketDoor } from '../runtime/runtime.ts'
 import { addressKey, trustedProxies } from './address.ts'
 import { limitBody } from './body.ts'
 import { Connections } from './connections.ts'
@@ -186,7 +186,7 @@ class HttpRoom implements Http {
     const target = this.#route(context)
     if (target instanceof Response) return target
     const admitted = this.#gate.admit(context, target)
-    return admitted ? admitted.then(() => this.#dispatch(context, target)) : this.#dispatch(context, target)
+    return admitted instanceof Promise ? admitted.then(() => this.#dispatch(context, target)) : this.#dispatch(context, target)
   }
 
   /** Finds the target, or answers what is the kernel's own: the index, OPTIONS, preflights. */

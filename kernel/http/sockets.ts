@@ -3,7 +3,7 @@ import type { Hooks, Peer as WirePeer } from 'crossws'
 import type { Principal } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import type { Socket, SocketRoute } from '../contract/socket.ts'
-import type { RuntimePeer as Peer, SocketDoor } from '../runtime/index.ts'
+import type { RuntimePeer as Peer, SocketDoor } from '../runtime/runtime.ts'
 import type { Connections } from './connections.ts'
 import type { Context } from './context.ts'
 
@@ -102,7 +102,10 @@ class LiveSocket implements Socket {
   }
 
   opened(peer: WirePeer): void {
-    if (this.#isEnded) return peer.close(1001, 'the gateway stops')
+    if (this.#isEnded) {
+      peer.close(1001, 'the gateway stops')
+      return
+    }
     this.#peer = peer
     this.#run('open', () => this.#route.open?.(this))
   }
@@ -110,9 +113,10 @@ class LiveSocket implements Socket {
   received(raw: unknown): void {
     if (this.#isEnded) return
     const data = typeof raw === 'string' ? raw : toBytes(raw)
-    const size = typeof data === 'string' && data.length * 3 > (this.#route.maxMessageBytes ?? defaultMaxMessage) ? Buffer.byteLength(data) : data.length
-    if (size > (this.#route.maxMessageBytes ?? defaultMaxMessage)) return this.close(1009, 'the message is too large')
-    this.#run('message', () => this.#route.message?.(this, data))
+    const limit = this.#route.maxMessageBytes ?? defaultMaxMessage
+    const size = typeof data === 'string' && data.length * 3 > limit ? Buffer.byteLength(data) : data.length
+    if (size > limit) this.close(1009, 'the message is too large')
+    else this.#run('message', () => this.#route.message?.(this, data))
   }
 
   ended(code: number, reason: string): void {

@@ -1,6 +1,6 @@
 /** Bun: serve, sockets, signals. */
 import bunAdapter from 'crossws/adapters/bun'
-import { type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './index.ts'
+import { type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 

@@ -1,6 +1,8 @@
 /** Deno: serve, sockets, signals. */
+
+import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
-import { type Listener, onSignal, type Runtime, type ServeOptions } from './index.ts'
+import { type Listener, onSignal, type Runtime, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }
@@ -30,7 +32,7 @@ export const denoRuntime: Runtime = {
 }
 
 async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Listener> {
-  const wire = denoAdapter({ hooks: sockets.hooks, idleTimeout: 60 })
+  const wire = denoAdapter({ hooks: complete(sockets.hooks), idleTimeout: 60 })
   const abort = new AbortController()
   const server = deno.serve(
     { hostname: host.replace(/^\[|\]$/g, ''), port, signal: abort.signal, onListen() {}, onError: () => new Response(null, { status: 500 }) },
@@ -62,5 +64,21 @@ async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Lis
       abort.abort()
       await server.finished
     },
+  }
+}
+
+/** What crossws leaves out on Deno: binary messages as bytes instead of blobs, and the code and reason of a close. */
+function complete(hooks: Partial<Hooks>): Partial<Hooks> {
+  const closed = new WeakMap<Peer, { code: number; reason: string }>()
+  return {
+    ...hooks,
+    open(peer) {
+      const { ws } = (peer as unknown as { _internal: { ws: WebSocket } })._internal
+      ws.binaryType = 'arraybuffer'
+      ws.addEventListener('close', ({ code, reason }) => closed.set(peer, { code, reason }))
+      return hooks.open?.(peer)
+    },
+    // crossws listened first: our listener runs after this hook, in the same dispatch.
+    close: (peer) => queueMicrotask(() => void hooks.close?.(peer, closed.get(peer) ?? {})),
   }
 }
