@@ -36,7 +36,7 @@ export function startListening(target: pg.ClientConfig, channel: string, onNotif
     lost.catch(() => {})
     client.on('error', (error) => log.debug('The listening database connection ended', { channel, error }))
     // On PGlite every connection hears every channel.
-    client.on('notification', (message) => message.channel === channel && call(message.payload))
+    client.on('notification', (message) => message.channel === channel && !stopping.signal.aborted && call(message.payload))
     try {
       await Promise.race([lost, client.connect()])
       await client.query(`listen ${client.escapeIdentifier(channel)}`)

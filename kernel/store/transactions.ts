@@ -67,11 +67,11 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
   private readonly onError: (error: unknown) => void
 
   constructor(pool: pg.Pool, onError: (error: unknown) => void) {
-    super(
-      guardedClient(pool, () => refuseInside(pool)),
-      dialect,
-      undefined,
+    const client = guardedClient(
+      (...input: [pg.QueryConfig]) => queryPool(pool, ...input),
+      () => refuseInside(pool),
     )
+    super(client, dialect, undefined)
     this.pool = pool
     this.onError = onError
   }
@@ -81,7 +81,7 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
     const frame: Frame = { pool: this.pool, done: false }
     const callbacks: Callback[] = []
     const result = await withTransaction(this.pool, async (client) => {
-      const guarded = guardedClient(client, () => {
+      const guarded = guardedClient(client.query.bind(client), () => {
         if (frame.done) throw new GatewayError('internal_error', 'A tx was used after its transaction had ended. Await every query inside the body.')
       })
       const tx = track(new NodePgTransaction<Schema, Schema>(dialect, new NodePgSession(guarded, dialect, undefined), undefined), callbacks)
@@ -144,11 +144,25 @@ function track(tx: Tx, callbacks: Callback[]): Tx {
   return tx
 }
 
-/** The pool or client as drizzle uses it, with a check before each query. */
-function guardedClient(client: pg.Pool | pg.PoolClient, check: () => void): pg.PoolClient {
-  const query = (...input: unknown[]) => {
+/** A client as drizzle uses it, with a check before each query. */
+function guardedClient(query: (...input: never[]) => unknown, check: () => void): pg.PoolClient {
+  const guarded = (...input: unknown[]) => {
     check()
-    return (client.query as (...input: unknown[]) => unknown).apply(client, input)
+    return query(...(input as never[]))
   }
-  return { query } as unknown as pg.PoolClient
+  return { query: guarded } as unknown as pg.PoolClient
+}
+
+/** Like `pool.query`, which gives up the connection at every error, even a refused constraint. */
+async function queryPool(pool: pg.Pool, ...input: [pg.QueryConfig, unknown[]?]): Promise<pg.QueryResult> {
+  const client = await pool.connect()
+  let broken: Error | undefined
+  try {
+    return await client.query(...input)
+  } catch (error) {
+    if (isConnectionError(error)) broken = error as Error
+    throw error
+  } finally {
+    client.release(broken)
+  }
 }
