@@ -1,6 +1,6 @@
 /** Bun: serve, sockets, signals. */
 import bunAdapter from 'crossws/adapters/bun'
-import { type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 
@@ -59,5 +59,12 @@ async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions
     return refused as Response
   }
 
-  return { host: server.hostname ?? host, port: server.port ?? port, close: () => server.stop(true) }
+  return {
+    host: server.hostname ?? host,
+    port: server.port ?? port,
+    async close() {
+      await inTime(server.stop())
+      await server.stop(true)
+    },
+  }
 }

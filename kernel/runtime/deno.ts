@@ -2,7 +2,7 @@
 
 import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
-import { type Listener, onSignal, type Runtime, type ServeOptions } from './runtime.ts'
+import { inTime, type Listener, onSignal, type Runtime, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }
@@ -11,6 +11,7 @@ interface DenoInfo {
 interface DenoServer {
   readonly addr: { readonly hostname: string; readonly port: number }
   readonly finished: Promise<void>
+  shutdown(): Promise<void>
 }
 
 interface DenoGlobal {
@@ -61,6 +62,7 @@ async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Lis
     host: server.addr.hostname,
     port: server.addr.port,
     async close() {
+      if (await inTime(server.shutdown())) return
       abort.abort()
       await server.finished
     },
