@@ -2,7 +2,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:tes
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { audited, delta, emptyBus, noted, principalOf, root, silentLog, StreamReader, startTestBus, until } from '../../test/fixtures/bus.ts'
+import { audited, delta, emptyBus, noted, principalOf, root, StreamReader, silentLog, startTestBus, until } from '../../test/fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import { defineEvent, rpc } from '../contract/refs.ts'
@@ -59,7 +59,14 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     await node.bus.publish('notes', noted, { n: 1, text: 'a "b"\n\u0000 ü' }, { subject: 's', principal: 'ann' })
     await until(() => heard.length === 1)
     const [event] = heard
-    expect(event).toMatchObject({ type: 'note:written', data: { n: 1, text: 'a "b"\n\u0000 ü' }, source: 'notes', subject: 's', principal: 'ann', id: expect.stringMatching(/^\d{13}-\d+$/) })
+    expect(event).toMatchObject({
+      type: 'note:written',
+      data: { n: 1, text: 'a "b"\n\u0000 ü' },
+      source: 'notes',
+      subject: 's',
+      principal: 'ann',
+      id: expect.stringMatching(/^\d{13}-\d+$/),
+    })
     const [, frame] = await reader.take(2)
     expect(frame).toEqual({
       ...{ id: event?.id, event: 'note:written' },
@@ -144,7 +151,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     node.bus.on('good', delta, ({ data }) => heard.push(data.n))
     const undo = node.bus.on('gone', delta, () => heard.push(-1))
     undo()
-    node.bus.publish('notes', delta, { n: 1 })
+    void node.bus.publish('notes', delta, { n: 1 })
     expect(heard).toEqual([1])
     await until(() => node.errors.length === 2)
     expect(node.errors.map(({ owner, error }) => `${owner}: ${(error as Error).message}`).sort()).toEqual(['bad: sync', 'worse: async'])
@@ -155,7 +162,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     const { promise, resolve } = Promise.withResolvers<unknown>()
     node.bus.on('watcher', delta, async () => resolve(await store().db.execute('select 1')))
     await store().db.transaction(async () => {
-      node.bus.publish('notes', delta, { n: 1 })
+      void node.bus.publish('notes', delta, { n: 1 })
     })
     expect(await promise).toBeTruthy()
     expect(node.errors).toEqual([])
@@ -201,7 +208,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     const cursor = (await Promise.all([ann.next(), admin.next(), nobody.next()]))[0]!.id
     await node.bus.publish('notes', noted, { n: 1 }, { principal: 'bob' })
     await node.bus.publish('notes', noted, { n: 2 }, { principal: 'ann' })
-    node.bus.publish('notes', delta, { n: 3 }, { principal: 'bob' })
+    void node.bus.publish('notes', delta, { n: 3 }, { principal: 'bob' })
     await node.bus.publish('notes', audited, { n: 4 })
     await node.bus.publish('notes', noted, { n: 5 })
     expect((await ann.take(2)).map(({ data }) => data.n)).toEqual([2, 5])
@@ -240,7 +247,9 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
   test('events go by age as well, the newest stays, and ids go on rising', async () => {
     await using node = await start({ retention: { maxAgeDays: 7, maxRows: 1_000 }, periods: { trim: 20 } })
     const week = BigInt(Date.now() - 8 * 86_400_000) * 1_000_000n
-    await store().pool.query(`insert into portico_events select ${week} + n, gen_random_uuid(), 'note:written', 'notes', null, null, null, now(), '{"n":1}' from generate_series(1, 50) n`)
+    await store().pool.query(
+      `insert into portico_events select ${week} + n, gen_random_uuid(), 'note:written', 'notes', null, null, null, now(), '{"n":1}' from generate_series(1, 50) n`,
+    )
     await until(async () => (await store().pool.query('select from portico_events')).rowCount === 1)
     await write(node.bus, 2)
     await until(async () => (await store().pool.query('select from portico_events')).rowCount === 2)

@@ -123,10 +123,9 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
   async function append(): Promise<void> {
     look.outbox = false
     const { last, events, more } = await appendOutbox(pool)
-    if (events.length === 0 && !look.outbox) wokenAt = undefined
-    if (events.length === 0) return
     if (more) look.outbox = true
-    if (!look.outbox) wokenAt = undefined
+    wokenAt = look.outbox ? performance.now() : undefined
+    if (events.length === 0) return
     if (last > tail.head) look.log = true
     else await ingest(events)
     // Lets rows gather under load: fewer and larger batches.

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { delta, principalOf, silentLog, StreamReader, testEvents } from '../../test/fixtures/bus.ts'
+import { delta, principalOf, StreamReader, silentLog, testEvents } from '../../test/fixtures/bus.ts'
 import type { Bus } from './bus.ts'
 import { createCatalogue } from './catalogue.ts'
 import { Delivery, type LogRow } from './delivery.ts'
@@ -10,16 +10,18 @@ import { Tail } from './tail.ts'
 let tail: Tail
 let streams: Streams
 let reads: bigint[]
+let lastId: () => Promise<bigint>
 let page: (position: bigint) => Promise<LogPage>
 const bus = () => ({ eventStream: streams.open }) as unknown as Bus
 
 beforeEach(() => {
   tail = new Tail()
   reads = []
+  lastId = async () => tail.head
   const catalogue = createCatalogue()
   catalogue.register(testEvents)
   streams = createStreams({
-    ...{ log: silentLog, tail, catalogue, pingMs: 20, lastId: async () => tail.head },
+    ...{ log: silentLog, tail, catalogue, pingMs: 20, lastId: () => lastId() },
     read(position) {
       reads.push(position)
       return page(position)
@@ -125,7 +127,11 @@ test('replay asks for the next page only when the reader has taken the last', as
 
 test('a reader that takes nothing between two pings while something waits is cut, also in the middle of a replay', async () => {
   tail.reset(1_000n)
-  page = async (position) => ({ events: [logged(Number(position) + 1, 'x'.repeat(50_000)), logged(Number(position) + 2, 'x'.repeat(50_000))], reached: position + 2n, trimmed: 0n })
+  page = async (position) => ({
+    events: [logged(Number(position) + 1, 'x'.repeat(50_000)), logged(Number(position) + 2, 'x'.repeat(50_000))],
+    reached: position + 2n,
+    trimmed: 0n,
+  })
   const reader = new StreamReader(bus(), { since: '0-0' })
   await reader.take(2)
   while (streams.cut === 0) await Bun.sleep(5)
@@ -158,6 +164,17 @@ test('revoking ends the stream at once and hands nothing more over; stopping let
   expect((await stopped.take(2)).map(({ event }) => event)).toEqual(['ready', delta.type])
   expect(await stopped.next()).toBeUndefined()
   expect([revoked.connection.released, stopped.connection.released, streams.count]).toEqual([1, 1, 0])
+})
+
+test('a cursor from a node that is ahead: what this node learns of while it asks the database is not skipped', async () => {
+  append(logged(1))
+  const { promise, resolve } = Promise.withResolvers<bigint>()
+  lastId = () => promise
+  const reader = new StreamReader(bus(), { since: '0-2' })
+  expect(await reader.next()).toEqual({ retry: '3000' })
+  append(logged(2), logged(3))
+  resolve(3n)
+  expect((await reader.take(2)).map(({ event, id }) => `${event} ${id}`)).toEqual(['ready 0-2', 'note:written 0-3'])
 })
 
 test('too many streams of a principal are the request context’s to refuse, and cost nothing', () => {

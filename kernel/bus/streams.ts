@@ -273,7 +273,6 @@ class Reader {
     const foreign = this.#position > last
     if (foreign) this.#position = tail.head
     this.#ready()
-    this.#state = 'live'
     if (foreign) this.#push(encodeSse({ event: 'gap', data: { oldest: toCursor(tail.head) } }))
   }
 

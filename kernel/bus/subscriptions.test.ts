@@ -189,12 +189,14 @@ describe('two processes on one PostgreSQL', () => {
     await using one = await startTestBus({ store: store() })
     await using two = await startTestBus({ store: store() })
     const heard: string[][] = [[], []]
-    ;[one, two].forEach(({ bus }, at) => bus.subscribeAll(({ id }) => heard[at]!.push(id as string)))
+    one.bus.subscribeAll(({ id }) => heard[0]!.push(id as string))
+    two.bus.subscribeAll(({ id }) => heard[1]!.push(id as string))
     for (let round = 0; round < 20; round++) await Promise.all(numbers(25).flatMap((n) => [one, two].map(({ bus }) => bus.publish('notes', noted, { n }))))
     await until(() => heard.every(({ length }) => length >= 1_000))
     expect(heard[0]).toEqual(heard[1]!)
     const ids = heard[0]!.map((id) => id.split('-').map(Number)) as [number, number][]
-    for (let at = 1; at < ids.length; at++) expect(ids[at]![0] > ids[at - 1]![0] || (ids[at]![0] === ids[at - 1]![0] && ids[at]![1] > ids[at - 1]![1])).toBe(true)
+    for (let at = 1; at < ids.length; at++)
+      expect(ids[at]![0] > ids[at - 1]![0] || (ids[at]![0] === ids[at - 1]![0] && ids[at]![1] > ids[at - 1]![1])).toBe(true)
     expect(new Set(heard[0]).size).toBe(1_000)
   })
 
