@@ -1,4 +1,6 @@
 /** `portico start`: runs the gateway in this process until a signal. */
+import { homedir } from 'node:os'
+import { join } from 'node:path'
 import type { Gateway } from '../boot/start.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
@@ -70,10 +72,11 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
     ['  Data', facts.dataDir],
     ['  Config', facts.config ?? 'none: ./portico.toml does not exist, defaults apply'],
   ])
+  const where = facts.dataDir === join(homedir(), '.local', 'share', 'portico') ? '' : ` --data-dir ${facts.dataDir}`
   const next = columns([
-    [`  ${cli.name} keys create my-app`, 'make a key'],
+    [`  ${cli.name} keys create my-app${where}`, 'make a key'],
     [`  curl ${facts.url}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
-    [`  ${cli.name} events tail`, 'watch what happens'],
+    [`  ${cli.name} events tail${where}`, 'watch what happens'],
   ])
   return [
     `${style.bold(`Portico ${facts.version}`)} on ${facts.runtime}`,
