@@ -18,10 +18,9 @@ export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost,
     const { plugin } = planned
     const instance = new Instance(planned, host)
     instances.set(plugin.id, instance)
-    const earlier = [...dependencies(plan, plugin.id)].map((id) => running.get(id))
     running.set(
       plugin.id,
-      Promise.all(earlier).then(async () => {
+      Promise.all(planned.after.map((id) => running.get(id))).then(async () => {
         const missing = planned.needs.find((id) => instances.get(id)?.state !== 'pending' || problems.some((problem) => problem.where === id))
         if (missing !== undefined) return block(instance, missing)
         try {
@@ -79,18 +78,6 @@ async function publishState({ id, state, reason, planned }: Instance, bus: Bus):
   if (!event) return
   const data = { plugin: id, version: planned.plugin.version }
   await bus.publish('kernel', event, state === 'failed' || state === 'blocked' ? { ...data, reason: reason ?? 'unknown' } : data)
-}
-
-function dependencies(plan: Plan, id: string): Set<string> {
-  const at = plan.order.findIndex((planned) => planned.plugin.id === id)
-  const planned = plan.order[at]
-  const out = new Set(planned?.needs)
-  const wanted = [...Object.values(planned?.plugin.optional ?? {}).map((ref) => ref.id), ...(planned?.plugin.adds ?? []).map((ref) => ref.id)]
-  for (const { plugin } of plan.order.slice(0, at)) {
-    const offers = [...Object.values(plugin.provides ?? {}), ...(plugin.slots ?? [])].map((ref) => ref.id)
-    if (offers.some((offer) => wanted.includes(offer))) out.add(plugin.id)
-  }
-  return out
 }
 
 function block(instance: Instance, missing: string): void {

@@ -1,11 +1,12 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
 import { type ConfigSection, kernelSections, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
+import { kernel } from '../contract/kernel-service.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
-import { type EventRef, type ScopeRef, admin, api, rpc } from '../contract/refs.ts'
-import type { TSchema } from '../contract/schema.ts'
-import { t } from '../contract/schema.ts'
+import { authMethods } from '../contract/principal.ts'
+import { admin, api, type EventRef, rpc, type ScopeRef, type ServiceRef, type SlotRef } from '../contract/refs.ts'
+import { t, type TSchema } from '../contract/schema.ts'
 import { kernelEvents } from './kernel-events.ts'
 import type { LoadedPlugin } from './load.ts'
 
@@ -17,6 +18,8 @@ export interface PlannedPlugin extends LoadedPlugin {
   readonly index: number
   /** Ids of the plugins that provide what it requires. */
   readonly needs: readonly string[]
+  /** Ids of all plugins that are set up before it. */
+  readonly after: readonly string[]
   readonly config: unknown
   readonly onFailure: 'continue' | 'abort'
 }
@@ -37,14 +40,11 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const plugins = distinct(loaded, problems)
   for (const { plugin, from } of plugins) checkDescriptor(plugin, from, problems)
 
-  const events = claim<EventRef>(plugins, (plugin) => plugin.events, (ref) => ref.type, 'event', kernelEvents, problems)
-  const scopes = claim<ScopeRef>(plugins, (plugin) => plugin.scopes, (ref) => ref.id, 'scope', [rpc, api, admin], problems)
-  checkRoots(plugins, problems)
-
-  const services = owners(plugins, (plugin) => Object.values(plugin.provides ?? {}).map((ref) => ref.id), 'service', problems)
-  services.set('kernel', 'kernel')
-  const slots = owners(plugins, (plugin) => (plugin.slots ?? []).map((ref) => ref.id), 'slot', problems)
-  slots.set('authMethods', 'kernel')
+  const { claimed: events } = claim<EventRef>(plugins, 'event', kernelEvents, (plugin) => plugin.events ?? [], problems)
+  const { claimed: scopes } = claim<ScopeRef>(plugins, 'scope', [rpc, api, admin], (plugin) => plugin.scopes ?? [], problems)
+  const { owners: services } = claim<ServiceRef>(plugins, 'service', [kernel], (plugin) => Object.values(plugin.provides ?? {}), problems)
+  const { owners: slots } = claim<SlotRef>(plugins, 'slot', [authMethods as SlotRef], (plugin) => plugin.slots ?? [], problems)
+  claim<string>(plugins, 'root', [], (plugin) => plugin.paths ?? [], problems)
   checkReferences(plugins, services, slots, problems)
 
   const sections = [...kernelSections, ...plugins.map(({ plugin }): ConfigSection => ({ id: plugin.id, schema: (plugin.config ?? t.Object({})) as TSchema }))]
@@ -57,6 +57,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
       ...entry,
       index,
       needs: serviceNeeds(entry.plugin, services),
+      after: order.slice(0, index).flatMap(({ plugin }) => (before(entry, services, slots).includes(plugin.id) ? [plugin.id] : [])),
       config: resolved.sections[entry.plugin.id],
       onFailure: resolved.onFailure[entry.plugin.id] ?? entry.plugin.onFailure ?? 'continue',
     })),
@@ -97,6 +98,9 @@ function checkDescriptor(plugin: Plugin, from: string, problems: Problem[]): voi
       if (!type.startsWith(`${plugin.id}:`)) problems.push({ where, key: type, what: 'event type does not begin with the plugin\'s id', expected: `${plugin.id}:…` })
     }
   }
+  for (const path of plugin.paths ?? []) {
+    if (!/^(\/[^/:*?\s]+)+$/.test(path)) problems.push({ where, key: path, what: 'is no root', expected: '/segment/…, without parameters or a trailing slash' })
+  }
   for (const { type } of plugin.events ?? []) {
     if (!/^[a-z][a-z0-9-]*:[a-z0-9_]+$/.test(type)) problems.push({ where, key: type, what: 'is no event type', expected: 'noun:past_tense' })
   }
@@ -108,51 +112,23 @@ function checkDescriptor(plugin: Plugin, from: string, problems: Problem[]): voi
   }
 }
 
-function claim<Ref>(
-  plugins: readonly LoadedPlugin[],
-  refsOf: (plugin: Plugin) => readonly Ref[] | undefined,
-  nameOf: (ref: Ref) => string,
-  what: string,
-  kernels: readonly Ref[],
-  problems: Problem[],
-): { owner: string; ref: Ref }[] {
+/** Gives each name one owner, the first that claims it; `kernels` are taken. */
+function claim<Ref>(plugins: readonly LoadedPlugin[], what: string, kernels: readonly Ref[], refsOf: (plugin: Plugin) => readonly Ref[], problems: Problem[]) {
+  const nameOf = (ref: Ref) => (typeof ref === 'string' ? ref : ((ref as { type?: string }).type ?? (ref as { id: string }).id))
   const claimed = kernels.map((ref) => ({ owner: 'kernel', ref }))
-  const owner = new Map(kernels.map((ref) => [nameOf(ref), 'kernel']))
+  const owners = new Map(kernels.map((ref) => [nameOf(ref), 'kernel']))
   for (const { plugin } of plugins) {
-    for (const ref of refsOf(plugin) ?? []) {
-      const first = owner.get(nameOf(ref))
-      if (first !== undefined) problems.push({ where: plugin.id, key: nameOf(ref), what: `${what} has an owner already`, found: first })
-      else {
-        owner.set(nameOf(ref), plugin.id)
-        claimed.push({ owner: plugin.id, ref })
+    for (const ref of refsOf(plugin)) {
+      const first = owners.get(nameOf(ref))
+      if (first !== undefined) {
+        problems.push({ where: plugin.id, key: nameOf(ref), what: `${what} has an owner already`, found: first })
+        continue
       }
+      owners.set(nameOf(ref), plugin.id)
+      claimed.push({ owner: plugin.id, ref })
     }
   }
-  return claimed
-}
-
-function owners(plugins: readonly LoadedPlugin[], idsOf: (plugin: Plugin) => readonly string[], what: string, problems: Problem[]): Map<string, string> {
-  const owner = new Map<string, string>()
-  for (const { plugin } of plugins) {
-    for (const id of idsOf(plugin)) {
-      const first = owner.get(id)
-      if (first !== undefined) problems.push({ where: plugin.id, key: id, what: `${what} has an owner already`, found: first })
-      else owner.set(id, plugin.id)
-    }
-  }
-  return owner
-}
-
-function checkRoots(plugins: readonly LoadedPlugin[], problems: Problem[]): void {
-  const owner = new Map<string, string>()
-  for (const { plugin } of plugins) {
-    for (const path of plugin.paths ?? []) {
-      if (!/^(\/[^/:*?\s]+)+$/.test(path)) problems.push({ where: plugin.id, key: path, what: 'is no root', expected: '/segment/…, without parameters or a trailing slash' })
-      const first = owner.get(path)
-      if (first !== undefined) problems.push({ where: plugin.id, key: path, what: 'root has an owner already', found: first })
-      else owner.set(path, plugin.id)
-    }
-  }
+  return { claimed, owners }
 }
 
 function checkReferences(plugins: readonly LoadedPlugin[], services: ReadonlyMap<string, string>, slots: ReadonlyMap<string, string>, problems: Problem[]): void {
@@ -174,13 +150,14 @@ function serviceNeeds(plugin: Plugin, services: ReadonlyMap<string, string>): st
     .filter((id) => id !== undefined && id !== 'kernel') as string[]
 }
 
+/** The plugins whose services and slots it uses. */
+function before({ plugin }: LoadedPlugin, services: ReadonlyMap<string, string>, slots: ReadonlyMap<string, string>): string[] {
+  const optional = Object.values(plugin.optional ?? {}).map((ref) => services.get(ref.id) ?? '')
+  return [...serviceNeeds(plugin, services), ...optional, ...(plugin.adds ?? []).map((ref) => slots.get(ref.id) ?? '')]
+}
+
 function sortPlugins(plugins: readonly LoadedPlugin[], services: ReadonlyMap<string, string>, slots: ReadonlyMap<string, string>, problems: Problem[]): LoadedPlugin[] {
   const byId = new Map(plugins.map((entry) => [entry.plugin.id, entry]))
-  const before = ({ plugin }: LoadedPlugin): string[] => [
-    ...serviceNeeds(plugin, services),
-    ...Object.values(plugin.optional ?? {}).map((ref) => services.get(ref.id) ?? ''),
-    ...(plugin.adds ?? []).map((ref) => slots.get(ref.id) ?? ''),
-  ]
   const sorted: LoadedPlugin[] = []
   const state = new Map<string, 'visiting' | 'done'>()
   const visit = (entry: LoadedPlugin, path: readonly string[]): void => {
@@ -192,7 +169,7 @@ function sortPlugins(plugins: readonly LoadedPlugin[], services: ReadonlyMap<str
       return
     }
     state.set(id, 'visiting')
-    for (const other of before(entry)) {
+    for (const other of before(entry, services, slots)) {
       const needed = byId.get(other)
       if (needed && other !== id) visit(needed, [...path, id])
     }
