@@ -11,6 +11,8 @@ const change = t.Object({
   /** Id of the principal who did it; `system` when time did. */
   by: t.String(),
   reason: t.Optional(t.String()),
+  /** Of `key:changed`: which fields are others now. */
+  changed: t.Optional(t.Array(t.String())),
   /** Marks this one change, the same on every node. */
   change: t.String(),
 })
@@ -27,6 +29,11 @@ export const keyRevoked = defineEvent('key:revoked', change, { scope: admin, dur
 /** What `principal.via` says for a key: the name by which its connections are ended. */
 export function viaOfKey(id: string): string {
   return `token:${id}`
+}
+
+/** True unless the change left everyone's rights as they were (a new name, another quota): then what was opened with the key must end. */
+export function endsConnections({ changed }: { changed?: readonly string[] }): boolean {
+  return changed === undefined || changed.includes('scopes') || changed.includes('expiresAt')
 }
 
 /** One way to authenticate, as `GET /auth/config` shows it to anyone: no secrets. */

@@ -93,6 +93,16 @@ describe('changing a key', () => {
     expect((await gateway.events.waitFor('key:changed', ({ subject }) => subject === made.id)).data).toMatchObject({ scopes: ['rpc'] })
   })
 
+  test('in name or quota alone leaves its streams alone', async () => {
+    const made = await create()
+    const stream = readSse(await gateway.fetch('/api/events', { as: made.key }))
+    await stream.waitFor('ready')
+    await gateway.json(`/api/keys/${made.id}`, { method: 'PATCH', body: { name: 'renamed', quotaDaily: 9 } })
+    expect((await gateway.events.waitFor('key:changed', ({ subject }) => subject === made.id)).data).toMatchObject({ changed: ['name', 'quotaDaily'] })
+    await gateway.json(`/api/keys/${made.id}`, { method: 'PATCH', body: { scopes: ['rpc'] } })
+    await stream.ended
+  })
+
   test('never gives an agent’s key the right to decide', async () => {
     const made = await create({ kind: 'agent' })
     expect((await gateway.json(`/api/keys/${made.id}`, { method: 'PATCH', body: { scopes: ['admin'] } })).status).toBe(403)

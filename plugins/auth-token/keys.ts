@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { and, count, desc, eq, isNull, lte, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, hasScope, type Kernel, nearestName, type PluginContext, type Principal, type Transaction } from 'portico'
-import { keyChanged, keyCreated, keyRevoked, keyRotated, viaOfKey } from './contract.ts'
+import { endsConnections, keyChanged, keyCreated, keyRevoked, keyRotated, viaOfKey } from './contract.ts'
 import { type KeyKind, type KeyRow, keys } from './schema.ts'
 import { newSecret } from './secrets.ts'
 
@@ -57,16 +57,23 @@ export interface Keys {
   /** Announces the keys whose time is over (100 at a time), so that their streams end too. */
   expire(): Promise<void>
   /** A change made somewhere: ends the key's connections here, unless this very node made it and has done so. */
-  heard(event: { id: string; change: string }): void
+  heard(event: { id: string; change: string; changed?: readonly string[] }): void
 }
 
 const rememberedChanges = 1_000
+const changeable = ['name', 'scopes', 'expiresAt', 'quotaDaily'] as const
 
 /** Makes the keys. */
 export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
   const doneHere = new Set<string>()
 
-  const announce = (ref: KeyEvent, row: KeyRow, by: string, tx: Transaction, more: { request?: Request; reason?: string; change?: string } = {}) =>
+  const announce = (
+    ref: KeyEvent,
+    row: KeyRow,
+    by: string,
+    tx: Transaction,
+    more: { request?: Request; reason?: string; change?: string; changed?: string[] } = {},
+  ) =>
     publish(
       ref,
       {
@@ -79,15 +86,17 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
         by,
         reason: more.reason,
         change: more.change ?? randomUUID(),
+        changed: more.changed,
       },
       { tx, subject: row.id, request: more.request },
     )
 
-  /** One change of a living key: its event in the same transaction, then its connections end. */
+  /** One change of a living key: its event in the same transaction, then its connections end, unless only its name or quota is another. */
   async function alter(id: string, ref: KeyEvent, actor: Actor, values: (row: KeyRow) => Partial<KeyRow>): Promise<KeyRow> {
     const change = randomUUID()
     if (doneHere.size >= rememberedChanges) doneHere.clear()
     doneHere.add(change)
+    let changed: string[] | undefined
     const row = await db.transaction(async (tx) => {
       const [before] = await tx
         .select()
@@ -97,10 +106,11 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
       if (!before) throw unknownKey(id)
       const [after] = await tx.update(keys).set(values(before)).where(eq(keys.id, id)).returning()
       if (!after) throw unknownKey(id)
-      await announce(ref, after, actor.principal.id, tx, { request: actor.request, change })
+      if (ref === keyChanged) changed = changeable.filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
+      if (changed?.length !== 0) await announce(ref, after, actor.principal.id, tx, { request: actor.request, change, changed })
       return after
     })
-    kernel.revoke(viaOfKey(id))
+    if (endsConnections({ changed })) kernel.revoke(viaOfKey(id))
     return row
   }
 
@@ -199,8 +209,8 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
       })
     },
 
-    heard({ id, change }) {
-      if (!doneHere.delete(change)) kernel.revoke(viaOfKey(id))
+    heard({ id, change, changed }) {
+      if (!doneHere.delete(change) && endsConnections({ changed })) kernel.revoke(viaOfKey(id))
     },
   }
   return self

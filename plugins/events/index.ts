@@ -1,6 +1,6 @@
 /** The plugin `events`: the event stream over HTTP, recent activity, and tickets for browsers. */
 import { authMethods, definePlugin, kernel } from 'portico'
-import { keyChanged, keyRevoked, keyRotated, viaOfKey } from 'portico/plugins/auth-token'
+import { endsConnections, keyChanged, keyRevoked, keyRotated, viaOfKey } from 'portico/plugins/auth-token'
 import { activityRoutes, streamRoutes } from './routes.ts'
 import { tickets as table } from './schema.ts'
 import { createTickets } from './tickets.ts'
@@ -25,7 +25,7 @@ export default definePlugin({
     ctx.add(authMethods, tickets.method, { order: 20 })
     // With cursors: a ticket must not outlive its key because the gateway stopped between the two.
     for (const ref of [keyChanged, keyRotated, keyRevoked]) {
-      ctx.on(ref, ({ data }) => tickets.forget(viaOfKey(data.id)), { cursor: `tickets-${ref.type.replace(':', '-')}` })
+      ctx.on(ref, ({ data }) => (endsConnections(data) ? tickets.forget(viaOfKey(data.id)) : undefined), { cursor: `tickets-${ref.type.replace(':', '-')}` })
     }
 
     let loop = Promise.resolve()
