@@ -1,5 +1,4 @@
 /** The bus: events from those who publish to those who listen, watch and replay. Design §5. */
-import { randomUUID } from 'node:crypto'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { EventReadOptions, EventStreamOptions, KernelStats } from '../contract/kernel-service.ts'
@@ -10,6 +9,7 @@ import type { Store } from '../store/open.ts'
 import { inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { createCatalogue, type OwnedEvent, type OwnedListener, type Topic, toTypeTest } from './catalogue.ts'
 import { Delivery } from './delivery.ts'
+import { createUids } from './uid.ts'
 import { readHead, readLog, readNewest } from './log.ts'
 import { createPump } from './pump.ts'
 import { createTrimmer, type Retention } from './retention.ts'
@@ -88,10 +88,11 @@ export function createBus(options: BusOptions): Bus {
   const catalogue = createCatalogue()
   const tail = new Tail()
   const published = { live: 0, durable: 0 }
+  const nextUid = createUids()
   let delivered = 0
   let appended = 0
   let watchers: readonly OwnedListener[] = []
-  let lastTime = { ms: -1, text: '' }
+  let now: string | undefined
 
   const report = (owner: string, what: string, error: unknown) =>
     outsideTransaction(() => {
@@ -141,7 +142,7 @@ export function createBus(options: BusOptions): Bus {
     const event: GatewayEvent = {
       type,
       data,
-      uid: randomUUID(),
+      uid: nextUid(),
       time: timestamp(),
       source,
       subject: about.subject,
@@ -153,16 +154,20 @@ export function createBus(options: BusOptions): Bus {
   }
 
   async function publishDurable(type: string, source: string, data: string, about: PublishOptions): Promise<void> {
-    const row = { uid: randomUUID(), type, source, subject: about.subject, principal: about.principal, trace: traceOf(about), time: timestamp(), data }
+    const row = { uid: nextUid(), type, source, subject: about.subject, principal: about.principal, trace: traceOf(about), time: timestamp(), data }
     await (about.tx ? pump.writeIn(about.tx, row) : pump.write(row))
     published.durable++
   }
 
-  /** Events of one millisecond share the text. */
+  /** What is published without an await between has one time: asking for it costs more than telling a listener. */
   function timestamp(): string {
-    const ms = clock.now()
-    if (ms !== lastTime.ms) lastTime = { ms, text: new Date(ms).toISOString() }
-    return lastTime.text
+    if (now === undefined) {
+      now = new Date(clock.now()).toISOString()
+      queueMicrotask(() => {
+        now = undefined
+      })
+    }
+    return now
   }
 
   function listen(owner: string, ref: EventRef, listener: OwnedListener['call']): () => void {
