@@ -1,11 +1,29 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { sql } from 'drizzle-orm'
+import { admin, definePlugin, guard } from 'portico'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { readSse } from '../../test/fixtures/sse-reader.ts'
 
 const secretOfConfig = 'configured-token-of-thirty-two-characters'
+/** Looks into the table itself. */
+const peek = definePlugin({
+  id: 'peek',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Reads the table of keys',
+  paths: ['/peek'],
+  setup: ({ db }) => ({
+    routes: [
+      guard(admin, (app) =>
+        app.get('/peek', async () => ({ rows: (await db.execute(sql`select * from auth_token_keys`)).rows }), { detail: { summary: 'Peek' } }),
+      ),
+    ],
+  }),
+})
+
 let gateway: TestGateway
 beforeAll(async () => {
-  gateway = await startTestGateway({ config: `[[auth-token.tokens]]\nid = "ci"\nsecret = "${secretOfConfig}"\nscopes = ["rpc"]\n` })
+  gateway = await startTestGateway({ plugins: [peek], config: `[[auth-token.tokens]]\nid = "ci"\nsecret = "${secretOfConfig}"\nscopes = ["rpc"]\n` })
 })
 afterAll(() => gateway.stop())
 
@@ -28,6 +46,9 @@ describe('a key', () => {
     expect(shown).toContain(made.prefix)
     expect(shown).not.toContain('argon2')
     expect(shown).not.toContain(secret)
+    const { rows } = (await gateway.json('/peek')).body
+    expect(rows.find((row: { id: string }) => row.id === made.id).hash).toStartWith('$argon2id$v=19$m=19456,t=2,p=1$')
+    expect(JSON.stringify(rows)).not.toContain(secret)
     const event = await gateway.events.waitFor('key:created', ({ subject }) => subject === made.id)
     expect(JSON.stringify(event)).not.toContain(secret)
     expect(JSON.stringify(gateway.log)).not.toContain(secret)
