@@ -1,5 +1,6 @@
 /** Whose request it is, by address: the peer, or what trusted proxies say of it. */
 import { BlockList, isIP } from 'node:net'
+import { GatewayError } from '../contract/errors.ts'
 
 /** True if any header says that a proxy forwarded the request. */
 export function isForwarded(headers: Headers): boolean {
@@ -18,15 +19,20 @@ export function isLoopbackAddress(address: string): boolean {
   return address === '' || address === '::1' || /^(::ffff:)?127\./.test(address)
 }
 
-/** The predicate of `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws on what is neither. */
+/** The predicate of `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws `config_invalid` on what is neither. */
 export function trustedProxies(list: readonly string[]): ((address: string) => boolean) | null {
   if (list.length === 0) return null
   const blocks = new BlockList()
   for (const entry of list) {
     const [address = '', bits] = entry.split('/')
-    const family = isIP(address) === 6 ? 'ipv6' : 'ipv4'
+    const version = isIP(address)
+    const size = bits === undefined ? Number.NaN : /^\d+$/.test(bits) ? Number(bits) : -1
+    if (version === 0 || size < 0 || size > (version === 6 ? 128 : 32)) {
+      throw new GatewayError('config_invalid', `gateway.trustedProxies: ${JSON.stringify(entry)} is neither an address nor a CIDR block.`)
+    }
+    const family = version === 6 ? 'ipv6' : 'ipv4'
     if (bits === undefined) blocks.addAddress(address, family)
-    else blocks.addSubnet(address, Number(bits), family)
+    else blocks.addSubnet(address, size, family)
   }
   return (address) => {
     const family = isIP(address)

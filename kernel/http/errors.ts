@@ -19,14 +19,14 @@ export interface ErrorMapping {
 }
 
 /** Maps anything that was thrown. */
-export function toFailure(error: unknown, requestId: string, isUnavailable: (error: unknown) => boolean): Failure {
+export function toFailure(error: unknown, { requestId, url, queryAt }: Context, isUnavailable: (error: unknown) => boolean): Failure {
   if (isGatewayError(error)) {
     const kind = errorTable[error.code] ?? errorTable.internal_error
     const { code, message, param, details, headers } = error
     const retryAfter = error.retryAfter ?? (kind.status === 429 || kind.status === 503 ? 1 : undefined)
     return { status: kind.status, type: kind.type, code, message, param, details, retryAfter, headers, requestId, isFault: kind.status === 500 }
   }
-  const known = fromElysia(error)
+  const known = fromElysia(error, queryAt === -1 ? '' : url.slice(queryAt))
   if (known) return { ...known, ...of(known.code), requestId, isFault: false }
   if (isUnavailable(error)) {
     return { ...of('database_unavailable'), message: 'The database does not answer; try again shortly.', retryAfter: 2, requestId, isFault: false }
@@ -36,7 +36,7 @@ export function toFailure(error: unknown, requestId: string, isUnavailable: (err
 
 /** The answer to an error; faults are reported to the plugin at fault. */
 export function errorResponse(context: Context, error: unknown, mapping: ErrorMapping): Response {
-  const failure = toFailure(error, context.requestId, mapping.isUnavailable)
+  const failure = toFailure(error, context, mapping.isUnavailable)
   const group = context.target?.group
   if (failure.isFault) mapping.report(group?.plugin ?? 'kernel', `${context.request.method} ${context.target?.template ?? 'request'}`, error)
   const headers: Record<string, string> = { 'content-type': 'application/json', 'cache-control': 'no-store', ...failure.headers }
@@ -69,10 +69,10 @@ const statusCodes: Readonly<Record<number, ErrorCode>> = {
 }
 
 /** What Elysia throws: its own errors, and `status(…)`. */
-function fromElysia(error: unknown): Known | undefined {
+function fromElysia(error: unknown, query: string): Known | undefined {
   if (typeof error !== 'object' || error === null) return undefined
   const { code, type, response } = error as { code?: unknown; type?: unknown; response?: unknown }
-  if (code === 'VALIDATION' && type !== 'response') return fromValidation(error as ElysiaValidation)
+  if (code === 'VALIDATION' && type !== 'response') return fromValidation(error as ElysiaValidation, query)
   if (code === 'PARSE') return { code: 'invalid_json', message: 'The body could not be read as this route takes it.' }
   if (code === 'NOT_FOUND') return { code: 'not_found', message: 'There is nothing at this address.' }
   if (code === 'INVALID_COOKIE_SIGNATURE') return { code: 'invalid_request', message: 'A cookie is not signed as it should be.' }
@@ -83,11 +83,15 @@ function fromElysia(error: unknown): Known | undefined {
 
 interface ElysiaValidation {
   readonly type?: string
+  readonly value?: unknown
   readonly all?: readonly { path?: string; message?: string; summary?: string }[]
 }
 
-function fromValidation(error: ElysiaValidation): Known {
-  const where = error.type === 'params' ? 'path' : (error.type ?? 'request')
+function fromValidation(error: ElysiaValidation, query: string): Known {
+  // Of a number out of its range in a query Elysia tells the value only.
+  const lost = error.type === 'property' ? [...new URLSearchParams(query)].filter(([, value]) => value === String(error.value)) : []
+  if (lost.length === 1) return fromValidation({ type: 'query', all: (error.all ?? []).map((problem) => ({ ...problem, path: `/${lost[0]?.[0]}` })) }, '')
+  const where = error.type === 'params' ? 'path' : error.type === 'property' ? 'request' : (error.type ?? 'request')
   const problems = (error.all ?? []).slice(0, 20).map(({ path = '', message, summary }) => ({
     param: path.replace(/^\//, '').replaceAll('/', '.'),
     message: message ?? summary ?? 'Wrong value',

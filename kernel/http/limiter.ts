@@ -1,4 +1,4 @@
-/** Counts over a sliding window, in memory that does not grow: docs/decisions/0001. */
+/** Counts over a sliding window, in memory that does not grow: docs/decisions/0010-own-sliding-window.md. */
 
 /** What a limit says of one call. Seconds are whole and at least 1. */
 export interface LimitState {
@@ -61,7 +61,7 @@ export class Limiter {
     }
     const elapsed = now / windowMs - window
     const [before, count] = [this.#previous.get(key) ?? 0, this.#current.get(key) ?? 0]
-    const remaining = Math.floor(limit - count - before * (1 - elapsed))
+    const remaining = Math.floor(limit - count - before * (1 - elapsed) + 1e-9)
     const allowed = remaining >= 1
     // When refused: the share of the windows that must pass until one more call fits.
     const wait = allowed ? 1 - elapsed : count <= limit - 1 ? 1 - (limit - 1 - count) / before - elapsed : 2 - elapsed - (limit - 1) / count
