@@ -3,20 +3,24 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { AuthMethod, Principal } from '../contract/principal.ts'
+import { isForwarded, isLoopbackAddress } from '../http/address.ts'
 
 /** A random bearer. */
 export function newLocalToken(): string {
   return `ptl_${randomBytes(32).toString('base64url')}`
 }
 
-/** Accepts one known token by a constant-time comparison. */
+/** Accepts one known token by a constant-time comparison; with `loopbackOnly` from this machine alone, and through no proxy. */
 export function fixedToken(name: string, token: string, principal: Principal, options: { loopbackOnly: boolean }): AuthMethod {
   const expected = digest(token)
   return {
     name,
-    authenticate({ token: presented, loopback }) {
-      if (presented === undefined || (options.loopbackOnly && !loopback)) return null
-      return timingSafeEqual(digest(presented), expected) ? { principal, cacheUntil: Number.POSITIVE_INFINITY } : null
+    authenticate({ token: presented, address, request }) {
+      // By the caller's address, not by the gateway's: commands work beside one that listens publicly too.
+      if (presented === undefined || (options.loopbackOnly && (!isLoopbackAddress(address) || isForwarded(request.headers)))) return null
+      if (!timingSafeEqual(digest(presented), expected)) return null
+      // A cached token would be accepted from any address.
+      return options.loopbackOnly ? { principal } : { principal, cacheUntil: Number.POSITIVE_INFINITY }
     },
   }
 }

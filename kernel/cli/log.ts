@@ -19,10 +19,10 @@ export function configureLog(options: LogOptions, redactor: Redactor): LogFactor
   return (plugin) => {
     const logger = getLogger(['portico', plugin])
     return {
-      debug: (message, properties) => logger.debug(escape(message, properties), properties ?? {}),
-      info: (message, properties) => logger.info(escape(message, properties), properties ?? {}),
-      warn: (message, properties) => logger.warn(escape(message, properties), properties ?? {}),
-      error: (message, properties) => logger.error(escape(message, properties), properties ?? {}),
+      debug: (message, properties) => logger.debug(toTemplate(message, properties), properties ?? {}),
+      info: (message, properties) => logger.info(toTemplate(message, properties), properties ?? {}),
+      warn: (message, properties) => logger.warn(toTemplate(message, properties), properties ?? {}),
+      error: (message, properties) => logger.error(toTemplate(message, properties), properties ?? {}),
     }
   }
 }
@@ -30,7 +30,7 @@ export function configureLog(options: LogOptions, redactor: Redactor): LogFactor
 const logtapeLevel = (level: LogOptions['level']): LogLevel => (level === 'warn' ? 'warning' : level)
 
 /** LogTape's `{name}` placeholders are shown only for properties that exist; a text formatter shows no others, so they are appended. */
-function escape(message: string, properties: Record<string, unknown> | undefined): string {
+function toTemplate(message: string, properties: Record<string, unknown> | undefined): string {
   const text = message.replaceAll('{', '{{').replaceAll('}', '}}')
   const names = Object.keys(properties ?? {})
   return names.length === 0 ? text : `${text} ${names.map((name) => `${name}={${name}}`).join(' ')}`

@@ -19,7 +19,7 @@ const code = await runCli({
   cwd: process.cwd(),
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
-  color: process.stdout.isTTY === true && !process.env.NO_COLOR,
+  color: process.stdout.isTTY === true && process.stderr.isTTY === true && !process.env.NO_COLOR,
   name: inCheckout ? (process.versions.deno ? 'deno task portico' : 'bun run portico') : 'portico',
   signal: stop.signal,
   restart: restartInPlace(),

@@ -35,7 +35,7 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** "All addresses" can be listened on, not called. */
-function reachable(url: string): string {
+/** The URL as this machine calls it: "all addresses" can be listened on, not called. */
+export function reachable(url: string): string {
   return url.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
 }

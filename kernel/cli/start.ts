@@ -2,10 +2,12 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Gateway } from '../boot/start.ts'
+import { type GatewayConfig, isLoopbackHost } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { columns } from './help.ts'
 import type { KernelCommandContext } from './run.ts'
+import { reachable } from './running.ts'
 
 // Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
@@ -75,7 +77,7 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
   const where = facts.dataDir === join(homedir(), '.local', 'share', 'portico') ? '' : ` --data-dir ${facts.dataDir}`
   const next = columns([
     [`  ${cli.name} keys create my-app${where}`, 'make a key'],
-    [`  curl ${facts.url}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
+    [`  curl ${reachable(facts.url ?? '')}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
     [`  ${cli.name} events tail${where}`, 'watch what happens'],
   ])
   return [
@@ -106,6 +108,9 @@ function noteTroubles(gateway: Gateway, { note }: KernelCommandContext): void {
   for (const { id, state, reason } of gateway.kernel.plugins()) {
     if (state === 'failed' || state === 'blocked') note(`The plugin ${id} is ${state}: ${reason ?? 'the log says why'}`)
   }
+  const { host, hosts } = gateway.kernel.config().values.gateway as GatewayConfig
+  if (hosts.length === 0 && !isLoopbackHost(host))
+    note('gateway.hosts is empty: others can connect, but only 127.0.0.1, localhost and [::1] are answered as Host.')
 }
 
 function explain(error: unknown): unknown {

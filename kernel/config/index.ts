@@ -7,7 +7,7 @@ import { settle } from './settle.ts'
 import type { ResolvedSecret, Settling } from './settling.ts'
 import { fold, isTable, type Table } from './table.ts'
 
-export { type ConfigFlags, environment, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
+export { type ConfigFlags, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig } from './sections.ts'
 export type { ResolvedSecret } from './settling.ts'
 export { configJsonSchema, redactConfig } from './show.ts'

@@ -7,7 +7,7 @@ import { nearestName, type Problem } from '../contract/problem.ts'
 import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.ts'
 
 /** Environment variables the gateway reads, and no others of that prefix. `PORTICO_TOKEN` is a bearer with all scopes. */
-export const environment = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN'] as const
+const environment = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN'] as const
 
 /** Flags that beat everything else. */
 export interface ConfigFlags {

@@ -154,6 +154,18 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     for (const name of ['run.json', 'cli.token']) expect(existsSync(join(dataDir, name))).toBe(false)
   }, 60_000)
 
+  test('commands work beside a gateway that listens publicly; its local token is worth nothing through a proxy', async () => {
+    const gateway = await start({ runtime, config: '[gateway]\nhost = "0.0.0.0"\nallow_public_bind = true\n' })
+    expect(gateway.url).toStartWith('http://0.0.0.0:')
+    const url = gateway.url.replace('0.0.0.0', '127.0.0.1')
+    expect(gateway.stdout).toContain(`curl ${url}/v1/models`)
+    expect(gateway.stderr).toContain('gateway.hosts is empty')
+    expect((await json('keys list', gateway.dataDir)).total).toBe(0)
+    const headers = { authorization: `Bearer ${gateway.token}` }
+    expect((await fetch(`${url}/api/keys`, { headers })).status).toBe(200)
+    expect((await fetch(`${url}/api/keys`, { headers: { ...headers, 'x-forwarded-for': '192.0.2.1' } })).status).toBe(401)
+  }, 60_000)
+
   test('SIGINT drains too; after kill -9 what is left counts as not running, and the next start takes over', async () => {
     const dataDir = folder()
     expect(await (await start({ runtime, dataDir })).stop('SIGINT')).toBe(0)
