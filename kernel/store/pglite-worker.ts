@@ -1,4 +1,4 @@
-/** The worker thread: opens PGlite in a folder and serves it on a unix socket. Started by pglite.ts, which holds the folder's lock; told anything, it closes and ends. */
+/** The worker thread: opens PGlite in a folder and serves it on a unix socket. Started by pglite.ts, which holds the folder's lock. Told `stop` it closes and ends; told anything else it answers. */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parentPort, workerData } from 'node:worker_threads'
@@ -17,16 +17,25 @@ export interface WorkerInput {
 const { folder, socketPath, silenceMs } = workerData as WorkerInput
 const parameters = { server_version: '18.3', client_encoding: 'UTF8', DateStyle: 'ISO, MDY', TimeZone: 'UTC', standard_conforming_strings: 'on' }
 
-/** Says that it serves, or why not. */
+/** Says that it is well, or why not. */
 const say = (failure?: unknown) => parentPort?.postMessage(failure ? String(failure) : null)
 
 try {
   const database = await open()
-  const server = createWireServer({ execute: (messages) => database.execProtocolRawSync(messages), parameters, silenceMs })
+  const execute = (messages: Uint8Array) => {
+    try {
+      return database.execProtocolRawSync(messages)
+    } catch {
+      // PGlite answers SQL errors with messages; after a throw (COPY FROM STDIN, an abort) the session is not to be trusted. pglite.ts starts another worker.
+      process.exit(1)
+    }
+  }
+  const server = createWireServer({ execute, parameters, silenceMs })
   rmSync(socketPath, { force: true })
   server.on('error', say)
   server.listen(socketPath, () => say())
-  parentPort?.once('message', async () => {
+  parentPort?.on('message', async (told) => {
+    if (told !== 'stop') return say()
     rmSync(socketPath, { force: true })
     await database.close()
     process.exit(0)

@@ -24,26 +24,38 @@ const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts'
 
 /**
  * Starts PGlite in `<dataDir>/db`, which it locks: nobody opens it twice, and a dead gateway's socket may be removed.
+ * `silenceMs`: see `WireOptions`; `stuckMs`: how long one statement may run.
  * @throws GatewayError `conflict` when another process has the folder, `database_unavailable` when it does not open
  */
-export async function startPglite(dataDir: string, log: Logger): Promise<Pglite> {
+export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10_000, stuckMs = 60_000 } = {}): Promise<Pglite> {
   const folder = join(dataDir, 'db')
   const lock = await lockDataDir(folder)
   const socketName = `.s.PGSQL.${port}`
   const temporary = Buffer.byteLength(join(folder, socketName)) > longestPath ? await mkdtemp(join(tmpdir(), 'portico-')) : null
   const host = temporary ?? folder
-  const workerData: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs: 10_000 }
+  const workerData: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs }
   const stopping = new AbortController()
   let worker = new Worker(workerUrl, { workerData })
+  /** When the worker last answered; undefined while it opens. PGlite cannot cancel a statement: an endless one is ended with its worker. */
+  let heard: number | undefined
+  const watch = setInterval(() => {
+    if (heard === undefined) return
+    if (performance.now() - heard > stuckMs) void worker.terminate()
+    else worker.postMessage('well?')
+  }, stuckMs / 4).unref()
   /** Serving, or failed. A worker that ends later (PGlite is WebAssembly: it can abort) is replaced; until then connections fail, which is a normal state. */
   let opened = open()
 
   async function open(): Promise<void> {
     worker.on('error', (error) => log.error('The embedded database failed', { error }))
+    heard = undefined
+    worker.on('message', () => {
+      heard = performance.now()
+    })
     const said = new Promise<string | null>((resolve) => worker.once('message', resolve))
     const ended = new Promise<string>((resolve) => worker.once('exit', () => resolve('its worker ended')))
     const failure = await Promise.race([said, ended])
-    void ended.then(() => stopping.signal.aborted || setTimeout(again, 1_000).unref())
+    void ended.then(() => stopping.signal.aborted || setTimeout(again, 500).unref())
     if (failure === null) return
     await worker.terminate()
     throw new Error(failure)
@@ -59,6 +71,7 @@ export async function startPglite(dataDir: string, log: Logger): Promise<Pglite>
   async function stop(): Promise<void> {
     if (stopping.signal.aborted) return
     stopping.abort()
+    clearInterval(watch)
     const ended = new Promise((resolve) => {
       worker.once('exit', resolve)
       setTimeout(resolve, 5_000).unref()

@@ -1,0 +1,85 @@
+import { afterAll, beforeAll, expect, test } from 'bun:test'
+import { rm } from 'node:fs/promises'
+import pg from 'pg'
+import { silent, temporaryFolder } from '../../test/fixtures/stores.ts'
+import { isConnectionError } from './connection-errors.ts'
+import { type Pglite, startPglite } from './pglite.ts'
+
+let dataDir: string
+let pglite: Pglite
+beforeAll(async () => {
+  dataDir = await temporaryFolder()
+  pglite = await startPglite(dataDir, silent, { silenceMs: 200, stuckMs: 1_000 })
+}, 30_000)
+afterAll(async () => {
+  await pglite.stop()
+  await rm(dataDir, { recursive: true, force: true })
+})
+
+const connect = async () => {
+  const client = new pg.Client(pglite.connection)
+  client.on('error', () => {})
+  await client.connect()
+  return client
+}
+/** A client as soon as the database is back. */
+const reconnect = async (): Promise<pg.Client> => {
+  for (;;) {
+    const client = await connect().catch(() => null)
+    if (client) return client
+    await Bun.sleep(50)
+  }
+}
+
+test('a transaction that is silent too long is rolled back and its connection cut; the next one goes on', async () => {
+  const [one, two] = [await connect(), await connect()]
+  await one.query('create table silence (n int)')
+  await one.query('begin')
+  await one.query('insert into silence values (1)')
+  const ended = new Promise((resolve) => one.once('end', resolve))
+  expect((await two.query('select * from silence')).rows).toEqual([])
+  await ended
+  const error = await one.query('select 1').catch((reason) => reason)
+  expect(isConnectionError(error)).toBe(true)
+  await two.end()
+})
+
+test('who is killed inside a transaction leaves nothing behind', async () => {
+  const [one, two] = [await connect(), await connect()]
+  await one.query('begin')
+  await one.query('create table half (n int)')
+  ;(one as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy()
+  expect((await two.query(`select to_regclass('half') as half`)).rows).toEqual([{ half: null }])
+  await two.end()
+})
+
+test('named statements of two connections do not meet', async () => {
+  const [one, two] = [await connect(), await connect()]
+  for (const [client, text] of [
+    [one, 'select 1 as n'],
+    [two, 'select 2 as n'],
+  ] as const)
+    await client.query({ name: 'same', text })
+  expect((await one.query({ name: 'same', text: 'select 1 as n' })).rows).toEqual([{ n: 1 }])
+  await one.end()
+  while ((await two.query('select name from pg_prepared_statements')).rows.length > 1) await Bun.sleep(5)
+  await two.end()
+})
+
+test.each([
+  ['a statement that PGlite dies of', 'copy silence from stdin'],
+  ['a statement without end', 'select count(*) from generate_series(1, 100000000000)'],
+])(
+  'after %s the database is started again, with its data',
+  async (_name, statement) => {
+    const one = await reconnect()
+    await one.query('create table if not exists kept (n int)')
+    await one.query('insert into kept values (1)')
+    const error = await one.query(statement).catch((reason) => reason)
+    expect(isConnectionError(error)).toBe(true)
+    const two = await reconnect()
+    expect((await two.query('select n from kept')).rows[0]).toEqual({ n: 1 })
+    await two.end()
+  },
+  30_000,
+)
