@@ -24,7 +24,7 @@ export const startCommand: Command = {
 }
 
 async function run(context: KernelCommandContext): Promise<number> {
-  const { args, cli, json } = context
+  const { args, cli } = context
   if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
   const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
@@ -43,8 +43,8 @@ async function run(context: KernelCommandContext): Promise<number> {
       config: config().file,
       models: await modelsOf(gateway),
     }
+    noteTroubles(gateway, context)
     context.print(facts, welcome(facts, context))
-    if (!json) noteTroubles(gateway, context)
     await aborted(context.signal)
     context.note('Stopping: requests in flight may finish.')
   } finally {

@@ -197,7 +197,7 @@ describe('problems', () => {
   })
 
   test('a section that is no table', () => {
-    expect(resolveText('pager = 3').lines).toEqual(['[config] pager: is no section; found a number; expected a table: [pager]'])
+    expect(resolveText('pager = 3').lines).toEqual(['[config] pager: is no section; found number; expected a table: [pager]'])
   })
 
   test('a variant is chosen by its constant, and its own problems are named', () => {
@@ -246,6 +246,9 @@ describe('plugins', () => {
     expect(resolved.enabled).toEqual({ pager: true, 'auth-token': true, chat: false })
     expect(resolved.onFailure).toEqual({ pager: 'abort' })
     expect(resolved.sections.pager).not.toHaveProperty('enabled')
+  })
+  test('a slip in those is named too', () => {
+    expect(resolveText('[pager]\nenabeld = false').lines).toEqual(['[pager] enabeld: this key is unknown; did you mean "enabled"?'])
   })
   test('kernel sections take neither', () => {
     expect(resolveText('[gateway]\nenabled = true').lines[0]).toContain('[gateway] enabled: this key is unknown')

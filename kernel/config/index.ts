@@ -2,10 +2,10 @@
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { applyAliases } from './aliases.ts'
 import type { RawConfig } from './read.ts'
-import { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig, pluginKeys } from './sections.ts'
+import { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelIds, type LogConfig, pluginKeys, wholeSchema } from './sections.ts'
 import { settle } from './settle.ts'
-import type { ResolvedSecret, Settling } from './settling.ts'
-import { fold, isTable, type Table } from './table.ts'
+import type { ResolvedSecret } from './settling.ts'
+import { isTable, type Table } from './table.ts'
 
 export { type ConfigFlags, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig } from './sections.ts'
@@ -27,8 +27,6 @@ export interface ResolvedConfig {
   readonly problems: readonly Problem[]
 }
 
-const kernelIds = new Set(kernelSections.map(({ id }) => id))
-
 /** Checks everything and reports all problems. `knownPlugins` exist but need not be loaded: their sections are not read. */
 export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[], knownPlugins: readonly string[]): ResolvedConfig {
   const problems: Problem[] = []
@@ -38,16 +36,19 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
   const resolved: Table = {}
   const enabled: Record<string, boolean> = {}
   const onFailure: Record<string, 'continue' | 'abort'> = {}
-  const settling = (section: string): Settling => ({ section, raw, problems, secrets })
 
-  for (const { id, schema } of sections) {
-    const written = sectionTable(table, id, problems)
-    const [own, common] = kernelIds.has(id) ? [written, {}] : splitCommon(written)
-    resolved[id] = settle(schema, own, [], settling(id))
-    if (kernelIds.has(id)) continue
-    const keys = settle(pluginKeys, common, [], settling(id)) as { enabled: boolean; onFailure?: 'continue' | 'abort' }
-    enabled[id] = keys.enabled
-    if (keys.onFailure) onFailure[id] = keys.onFailure
+  for (const section of sections) {
+    const { id } = section
+    const written = table[id] ?? {}
+    if (!isTable(written)) problems.push({ where: 'config', key: id, what: 'is no section', found: typeof written, expected: `a table: [${id}]` })
+    const values = settle(wholeSchema(section), isTable(written) ? written : {}, [], { section: id, raw, problems, secrets }) as Table
+    if (!kernelIds.has(id)) {
+      const { enabled: on, onFailure: then } = values as { enabled: boolean; onFailure?: 'continue' | 'abort' }
+      enabled[id] = on
+      if (then) onFailure[id] = then
+      for (const key of Object.keys(pluginKeys.properties)) delete values[key]
+    }
+    resolved[id] = values
   }
   for (const id of Object.keys(table)) {
     if (present.has(id)) continue
@@ -59,35 +60,10 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
   return { ...(resolved as Pick<ResolvedConfig, 'gateway' | 'database' | 'bus' | 'log'>), sections: resolved, enabled, onFailure, secrets, problems }
 }
 
-function sectionTable(table: Table, id: string, problems: Problem[]): Table {
-  const written = table[id] ?? {}
-  if (isTable(written)) return written
-  problems.push({
-    where: 'config',
-    key: id,
-    what: 'is no section',
-    found: Array.isArray(written) ? 'a list' : `a ${typeof written}`,
-    expected: `a table: [${id}]`,
-  })
-  return {}
-}
-
-function splitCommon(written: Table): [own: Table, common: Table] {
-  const own: Table = {}
-  const common: Table = {}
-  for (const [key, value] of Object.entries(written)) (Object.hasOwn(pluginKeys.properties, fold(key)) ? common : own)[key] = value
-  return [own, common]
-}
-
 function checkBind(gateway: GatewayConfig | undefined, problems: Problem[]): void {
   if (!gateway || gateway.allowPublicBind || isLoopbackHost(gateway.host)) return
-  problems.push({
-    where: 'gateway',
-    key: 'host',
-    what: 'others could reach this address',
-    found: JSON.stringify(gateway.host),
-    expected: 'a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true',
-  })
+  const expected = 'a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true'
+  problems.push({ where: 'gateway', key: 'host', what: 'others could reach this address', found: JSON.stringify(gateway.host), expected })
 }
 
 /** True for names and addresses that only this machine reaches. */

@@ -53,39 +53,23 @@ export function readConfig({ flags = {}, env, cwd, text }: ReadConfigOptions): R
   const written = parseToml(text ?? file?.text ?? '', file?.path ?? 'portico.toml', problems)
   const { plugins, table } = splitSections(written, problems)
 
-  for (const name of Object.keys(env)) {
-    if (!name.startsWith('PORTICO_') || (environment as readonly string[]).includes(name)) continue
-    problems.push({
-      where: 'environment',
-      key: name,
-      what: 'this variable is unknown',
-      nearest: nearestName(name, environment),
-      expected: `one of ${environment.join(', ')}`,
-    })
+  for (const key of Object.keys(env).filter((name) => name.startsWith('PORTICO_') && !(environment as readonly string[]).includes(name))) {
+    const [nearest, expected] = [nearestName(key, environment), `one of ${environment.join(', ')}`]
+    problems.push({ where: 'environment', key, what: 'this variable is unknown', nearest, expected })
   }
-  const port =
-    flags.port !== undefined ? readPort(flags.port, '--port', problems) : env.PORTICO_PORT ? readPort(env.PORTICO_PORT, 'PORTICO_PORT', problems) : undefined
-  override(table, 'port', port)
+  override(table, 'port', readPort('flags', '--port', flags.port, problems) ?? readPort('environment', 'PORTICO_PORT', env.PORTICO_PORT, problems))
   override(table, 'host', flags.host ?? (env.PORTICO_HOST || undefined))
 
   const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
   const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
-  return {
-    file: file?.path ?? null,
-    baseDir: file ? dirname(file.path) : cwd,
-    dataDir,
-    plugins,
-    table,
-    env,
-    privateFile: file === null || file.private,
-    problems,
-  }
+  const privateFile = file === null || file.private
+  return { file: file?.path ?? null, baseDir: file ? dirname(file.path) : cwd, dataDir, plugins, table, env, privateFile, problems }
 }
 
 function readFile(path: string, asked: boolean, problems: Problem[]): { path: string; text: string; private: boolean } | null {
   try {
     const text = readFileSync(path, 'utf8')
-    return { path, text, private: process.platform === 'win32' || (statSync(path).mode & 0o077) === 0 }
+    return { path, text: text.replace(/^\uFEFF/, ''), private: process.platform === 'win32' || (statSync(path).mode & 0o077) === 0 }
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     if (code === 'ENOENT' && !asked) return null
@@ -121,16 +105,10 @@ function splitSections(written: Table, problems: Problem[]): { plugins: string[]
   return { plugins, table }
 }
 
-function readPort(value: string | number, key: string, problems: Problem[]): number | undefined {
-  const text = String(value)
+function readPort(where: string, key: string, value: string | number | undefined, problems: Problem[]): number | undefined {
+  const text = String(value ?? '')
   if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
-  problems.push({
-    where: key.startsWith('--') ? 'flags' : 'environment',
-    key,
-    what: 'is no port',
-    found: JSON.stringify(text),
-    expected: 'an integer from 0 to 65535',
-  })
+  if (text !== '') problems.push({ where, key, what: 'is no port', found: JSON.stringify(text), expected: 'an integer from 0 to 65535' })
   return undefined
 }
 

@@ -69,3 +69,13 @@ export const pluginKeys = t.Object({
   enabled: t.Boolean({ default: true, description: 'false = this plugin is not loaded' }),
   onFailure: t.Optional(t.Enum(['continue', 'abort'], { description: 'What its failure does to the gateway' })),
 })
+
+/** Ids of the kernel's sections. */
+export const kernelIds: ReadonlySet<string> = new Set(kernelSections.map(({ id }) => id))
+
+/** A section's schema with the keys that every plugin's section takes. */
+export function wholeSchema({ id, schema }: ConfigSection): TSchema {
+  if (kernelIds.has(id)) return schema
+  const required = [...(pluginKeys.required ?? []), ...(schema.required ?? [])]
+  return { ...schema, properties: { ...schema.properties, ...pluginKeys.properties }, required }
+}

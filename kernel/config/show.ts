@@ -2,7 +2,7 @@
 import { isSecret, type JsonSchema, toJsonSchema } from '../contract/schema.ts'
 import { aliases } from './aliases.ts'
 import type { ResolvedConfig } from './index.ts'
-import { type ConfigSection, kernelSections, pluginKeys } from './sections.ts'
+import { type ConfigSection, wholeSchema } from './sections.ts'
 import { isTable, type Table, toSnake } from './table.ts'
 
 /** The values of all sections, each secret as `***`, or as its reference. */
@@ -20,10 +20,7 @@ export function redactConfig(resolved: ResolvedConfig, sections: readonly Config
 export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema {
   const specifiers = { type: 'array', items: { type: 'string', minLength: 1 }, description: 'Paths, from this file’s folder, or package names' }
   const properties: Record<string, JsonSchema> = { plugins: specifiers }
-  for (const { id, schema } of sections) {
-    const common = kernelSections.some((section) => section.id === id) ? {} : pluginKeys.properties
-    properties[id] = forFile(toJsonSchema({ ...schema, properties: { ...common, ...schema.properties } })) as JsonSchema
-  }
+  for (const section of sections) properties[section.id] = forFile(toJsonSchema(wholeSchema(section))) as JsonSchema
   const moved = Object.entries(aliases).filter(([, [plugin]]) => properties[plugin])
   if (properties.gateway)
     properties.gateway.patternProperties = { ...(properties.gateway.patternProperties ?? {}), ...spellings(moved.map(([key]) => [key, true])) }

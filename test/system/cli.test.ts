@@ -159,8 +159,8 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     expect(gateway.url).toStartWith('http://0.0.0.0:')
     const url = gateway.url.replace('0.0.0.0', '127.0.0.1')
     expect(gateway.stdout).toContain(`curl ${url}/v1/models`)
-    expect(gateway.stderr).toContain('gateway.hosts is empty')
     expect((await json('keys list', gateway.dataDir)).total).toBe(0)
+    expect(gateway.stderr).toContain('gateway.hosts is empty')
     const headers = { authorization: `Bearer ${gateway.token}` }
     expect((await fetch(`${url}/api/keys`, { headers })).status).toBe(200)
     expect((await fetch(`${url}/api/keys`, { headers: { ...headers, 'x-forwarded-for': '192.0.2.1' } })).status).toBe(401)
