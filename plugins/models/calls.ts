@@ -139,7 +139,8 @@ async function underWatch<T extends { response: Response }>(
 
 function translate(error: unknown, { provider, health }: Upstream, { began, hasLeft }: { began: number; hasLeft: boolean }): unknown {
   if (hasLeft) return error
-  if (isGatewayError(error)) {
+  // The kernel's guard has reported what a plugin's provider threw; to the caller it is an upstream without an answer.
+  if (isGatewayError(error) && error.code !== 'plugin_failed') {
     if (error.code === 'upstream_timeout') health.failed('timeout', began)
     return error
   }

@@ -31,10 +31,10 @@ export interface CatalogIndex {
 export interface Catalog {
   /** What is known now; refreshes in the background what is stale. */
   index(): CatalogIndex
-  /** True when every provider was heard at least once. */
-  complete(): boolean
-  /** Resolves when all were heard, or tried anew after a failure, at most in a second. */
-  settled(): Promise<void>
+  /** True when every provider, or this one, was heard at least once. */
+  complete(only?: string): boolean
+  /** Resolves when those never heard have answered or failed, or only this one, at most in a second. */
+  settled(only?: string): Promise<void>
   /** Models known of one provider, null = never heard. */
   sizeOf(provider: string): number | null
   /** Ends what is under way. */
@@ -110,15 +110,17 @@ export function createCatalog(options: CatalogOptions): Catalog {
       cached ??= buildIndex(entries.values(), options.aliases)
       return cached
     },
-    complete() {
+    complete(only) {
       follow()
-      for (const entry of entries.values()) if (entry.models === null) return false
+      for (const entry of entries.values()) if (entry.models === null && (only ?? entry.provider.id) === entry.provider.id) return false
       return true
     },
-    async settled() {
+    async settled(only) {
       follow()
       refresh()
-      const asking = [...entries.values()].filter((entry) => entry.models === null && entry.asking).map((entry) => entry.asking)
+      const asking = [...entries.values()]
+        .filter((entry) => entry.models === null && entry.asking && (only ?? entry.provider.id) === entry.provider.id)
+        .map((entry) => entry.asking)
       if (asking.length === 0) return
       const waited = new AbortController()
       await Promise.race([Promise.all(asking), clock.sleep(patienceMs, waited.signal).catch(() => undefined)])

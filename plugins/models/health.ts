@@ -71,11 +71,11 @@ export function createHealth(id: string, now: () => number, reports: HealthRepor
     failed(reason, since) {
       failures++
       // Calls that began before the cooldown say nothing new.
-      if (failures < threshold || (state !== 'ok' && since < coolingSince)) return
+      if (failures < threshold || (state !== 'ok' && since <= coolingSince)) return
       reports.degraded(reason, failures, cool('degraded'))
     },
     refused(status, since) {
-      if (state === 'auth_cooldown' && since < coolingSince) return
+      if (state === 'auth_cooldown' && since <= coolingSince) return
       reports.unauthorized(status, cool('auth_cooldown'))
     },
   }

@@ -56,13 +56,13 @@ export function createModels(options: ModelsOptions): Models & { stop(): void } 
       return afterSettling(() => {
         if (catalog.index().byId.has(`${target.provider}/${target.model}`)) return target
         throw unknown(name, catalog.index())
-      })
+      }, target.provider)
     }
     return byName(name, catalog.index()) ?? afterSettling(() => byName(name, catalog.index()) ?? fail(unknown(name, catalog.index())))
   }
 
-  function afterSettling<T>(look: () => T): T | Promise<T> {
-    return catalog.complete() ? look() : catalog.settled().then(look)
+  function afterSettling<T>(look: () => T, only?: string): T | Promise<T> {
+    return catalog.complete(only) ? look() : catalog.settled(only).then(look)
   }
 
   function upstreamOf(id: string): Upstream {

@@ -50,6 +50,10 @@ function decode(path: string): string {
   try {
     return decodeURIComponent(path)
   } catch (error) {
-    throw new GatewayError('invalid_request', 'The path is not properly percent-encoded.', { cause: error })
+    throw badPath(error)
   }
+}
+
+function badPath(cause: unknown): GatewayError {
+  return new GatewayError('invalid_request', 'The path is not properly percent-encoded.', { cause })
 }

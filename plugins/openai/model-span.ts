@@ -84,7 +84,7 @@ function decodeString(body: Uint8Array, start: number, end: number): string {
   try {
     return JSON.parse(decoder.decode(body.subarray(start, end)))
   } catch (error) {
-    throw new GatewayError('invalid_json', `The body holds a string that is not valid JSON, at byte ${start}.`, { cause: error })
+    throw malformed(start, error)
   }
 }
 
@@ -187,12 +187,12 @@ function isSpace(byte: number): boolean {
   return byte === 0x20 || byte === 0x0a || byte === 0x0d || byte === 0x09
 }
 
-function malformed(at: number): GatewayError {
-  return invalid(`The body is not valid JSON, at byte ${at}.`)
+function malformed(at: number, cause?: unknown): GatewayError {
+  return invalid(`The body is not valid JSON, at byte ${at}.`, cause)
 }
 
-function invalid(message: string): GatewayError {
-  return new GatewayError('invalid_json', message)
+function invalid(message: string, cause?: unknown): GatewayError {
+  return new GatewayError('invalid_json', message, { cause })
 }
 
 function wrong(message: string): GatewayError {

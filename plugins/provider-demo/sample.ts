@@ -10,7 +10,10 @@ interface Source {
   readonly root: Schema
 }
 
+/** From here on only what must be there. */
+const deep = 4
 const deepest = 32
+const longestString = 100_000
 
 /** The same schema and prompt give the same value. */
 export function sampleSchema(schema: unknown, prompt: string): unknown {
@@ -29,7 +32,7 @@ function sample(given: Schema | boolean, source: Source, depth: number): unknown
   const choices = (schema.anyOf ?? schema.oneOf) as unknown
   if (Array.isArray(choices) && choices.length > 0) {
     const { anyOf: _any, oneOf: _one, ...rest } = schema
-    const branch = choices.map(asSchema).find((choice) => typeof choice === 'object' && (depth < deepest / 2 || isFlat(choice))) ?? asSchema(choices[0])
+    const branch = choices.map(asSchema).find((choice) => typeof choice === 'object' && (depth < deep || isFlat(choice))) ?? asSchema(choices[0])
     return sample(typeof branch === 'boolean' ? rest : merge(rest, branch), source, depth + 1)
   }
   switch (typeOf(schema)) {
@@ -88,7 +91,7 @@ function typeOf(schema: Schema): unknown {
 function sampleObject(schema: Schema, source: Source, depth: number): Schema {
   const properties = (schema.properties ?? {}) as Record<string, unknown>
   const required = Array.isArray(schema.required) ? (schema.required as string[]) : []
-  const wanted = depth < 4 ? [...new Set([...Object.keys(properties), ...required])] : required
+  const wanted = depth < deep ? [...new Set([...Object.keys(properties), ...required])] : required
   const value: Schema = {}
   for (const key of wanted) {
     const property = asSchema(Object.hasOwn(properties, key) ? properties[key] : schema.additionalProperties)
@@ -105,7 +108,7 @@ function sampleArray(schema: Schema, source: Source, depth: number): unknown[] {
   const first = Array.isArray(schema.prefixItems) ? schema.prefixItems : Array.isArray(schema.items) ? schema.items : []
   const rest = asSchema(Array.isArray(schema.items) ? (schema.additionalItems ?? {}) : (schema.items ?? {}))
   const least = Math.min(numberOr(schema.minItems, 0), 100)
-  const length = Math.min(Math.max(least, first.length || 1), numberOr(schema.maxItems, Number.POSITIVE_INFINITY))
+  const length = Math.min(Math.max(least, depth < deep ? first.length || 1 : 0), numberOr(schema.maxItems, Number.POSITIVE_INFINITY))
   const value: unknown[] = []
   for (let index = 0; index < length; index++) {
     const item = index < first.length ? asSchema(first[index]) : rest
@@ -197,8 +200,9 @@ function sampleString(schema: Schema, source: Source): string {
     '#000000',
   ].find(fits)
   if (found !== undefined) return found
-  const padded = [...(source.prompt || 'demo').padEnd(Math.min(least, 100_000), ' demo')].slice(0, most).join('')
-  return padded
+  const chars = [...(source.prompt || 'demo')]
+  while (chars.length < Math.min(least, longestString)) chars.push(' demo'[chars.length % 5] as string)
+  return chars.slice(0, most).join('')
 }
 
 function toRegExp(pattern: unknown): RegExp | null {
