@@ -1,6 +1,7 @@
 import { afterEach, expect, test } from 'bun:test'
 import { chmod, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { denoCommand } from '../../test/fixtures/deno.ts'
 import { temporaryFolder } from '../../test/fixtures/stores.ts'
 import { lockDataDir } from './lock.ts'
 
@@ -17,7 +18,7 @@ afterEach(async () => {
 /** A process that takes the lock, says so, and waits; or says why not and ends. */
 function contender(dataDir: string, runtime: 'bun' | 'deno' = 'bun') {
   const script = join(import.meta.dir, '../../test/fixtures/lock-holder.ts')
-  const command = runtime === 'bun' ? [process.execPath, script] : ['node_modules/.bin/deno', 'run', '-A', script]
+  const command = runtime === 'bun' ? [process.execPath, script] : [...denoCommand, script]
   const child = Bun.spawn([...command, dataDir], { stdout: 'pipe', stderr: 'inherit', stdin: 'pipe', cwd: join(import.meta.dir, '../..') })
   const reader = child.stdout.pipeThrough(new TextDecoderStream() as any).getReader()
   return { child, said: async () => String((await reader.read()).value).trim() }

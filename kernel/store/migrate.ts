@@ -76,28 +76,24 @@ function describe(cause: unknown, plugin: string, name: string): GatewayError {
   if (isConnectionError(cause))
     return new GatewayError('database_unavailable', 'The database went away during the migrations. Start again when it is back.', { cause, plugin })
   const why = cause instanceof Error ? cause.message : String(cause)
-  return new GatewayError('plugin_failed', `The migration ${name} failed: ${why}. Nothing of it was kept; mend it and start again.`, { cause, plugin })
+  return refused(plugin, `The migration ${name} failed: ${why}. Nothing of it was kept; mend it and start again.`, cause)
 }
 
 function pendingOf(plugin: string, migrations: readonly Migration[], applied: ReadonlyMap<string, string>): Migration[] {
-  return migrations.filter(({ name, hash }) => {
-    const known = applied.get(name)
-    if (known !== undefined && known !== hash)
-      throw new GatewayError(
-        'plugin_failed',
-        `The migration ${name} was changed after it had been applied. Restore the file and put the change into a new one.`,
-        { plugin },
-      )
-    return known === undefined
-  })
+  const changed = migrations.find(({ name, hash }) => (applied.get(name) ?? hash) !== hash)
+  if (changed) throw refused(plugin, `The migration ${changed.name} was changed after it had been applied. Restore the file and put the change into a new one.`)
+  return migrations.filter(({ name }) => !applied.has(name))
+}
+
+function refused(plugin: string, message: string, cause?: unknown): GatewayError {
+  return new GatewayError('plugin_failed', message, { plugin, cause })
 }
 
 async function readMigrations(plugin: string, folder: URL): Promise<Migration[]> {
   const base = folder.href.endsWith('/') ? folder : new URL(`${folder.href}/`)
   const names = (await readdir(base)).filter((name) => name.endsWith('.sql')).sort()
   const wrong = names.find((name, at) => !/^\d{4}_[a-z0-9_]+\.sql$/.test(name) || names[at - 1]?.slice(0, 4) === name.slice(0, 4))
-  if (wrong)
-    throw new GatewayError('plugin_failed', `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`, { plugin })
+  if (wrong) throw refused(plugin, `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`)
   return Promise.all(
     names.map(async (name) => {
       const sql = (await readFile(new URL(name, base), 'utf8')).replaceAll('\r\n', '\n')

@@ -1,4 +1,5 @@
 /** Opens the store: drizzle on `pg`, over a PostgreSQL server or over PGlite in the data folder. Not for tables: those are the plugins'. */
+import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Database, Logger } from '../contract/plugin.ts'
@@ -64,7 +65,7 @@ export async function openStore(options: StoreOptions): Promise<Store> {
   const listeners = new Set<Listen>()
   const close = async () => {
     await Promise.all([...listeners].map((listener) => listener.stop()))
-    await within(pool.end(), 5_000).catch(() => log.warn('Some database connections did not end within 5 s'))
+    await Promise.race([pool.end(), sleep(5_000, undefined, { ref: false })])
     await pglite?.stop()
   }
   /** Connections that were cut while idle say nothing about the server: as many more are asked. */
@@ -106,8 +107,8 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     migrate: migrate.run,
     async ping(signal) {
       try {
-        signal?.throwIfAborted()
-        await within(select(), 1_000, signal)
+        const late = sleep(1_000, undefined, { ref: false, signal }).then(() => Promise.reject(new Error('The database did not answer within a second')))
+        await Promise.race([late, select()])
       } catch (cause) {
         throw unavailable(cause, 'It is tried again with every request.')
       }
@@ -124,17 +125,4 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 
 function unavailable(cause: unknown, next: string): GatewayError {
   return new GatewayError('database_unavailable', `The database does not answer. ${next}`, { cause, retryAfter: 2 })
-}
-
-/** The promise's result, or a rejection after `ms` or at the signal. */
-async function within<T>(promise: Promise<T>, ms: number, signal?: AbortSignal): Promise<T> {
-  promise.catch(() => {})
-  const { promise: late, reject } = Promise.withResolvers<never>()
-  const timer = setTimeout(() => reject(new Error(`The database did not answer within ${ms} ms`)), ms)
-  const abort = () => reject(signal?.reason)
-  signal?.addEventListener('abort', abort, { once: true })
-  return Promise.race([promise, late]).finally(() => {
-    clearTimeout(timer)
-    signal?.removeEventListener('abort', abort)
-  })
 }

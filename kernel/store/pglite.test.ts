@@ -53,19 +53,6 @@ test('who is killed inside a transaction leaves nothing behind', async () => {
   await two.end()
 })
 
-test('named statements of two connections do not meet', async () => {
-  const [one, two] = [await connect(), await connect()]
-  for (const [client, text] of [
-    [one, 'select 1 as n'],
-    [two, 'select 2 as n'],
-  ] as const)
-    await client.query({ name: 'same', text })
-  expect((await one.query({ name: 'same', text: 'select 1 as n' })).rows).toEqual([{ n: 1 }])
-  await one.end()
-  while ((await two.query('select name from pg_prepared_statements')).rows.length > 1) await Bun.sleep(5)
-  await two.end()
-})
-
 test.each([
   ['a statement that PGlite dies of', 'copy silence from stdin'],
   ['a statement without end', 'select count(*) from generate_series(1, 100000000000)'],

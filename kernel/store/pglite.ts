@@ -35,7 +35,7 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
   const host = temporary ?? folder
   const workerData: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs }
   const stopping = new AbortController()
-  let worker = new Worker(workerUrl, { workerData })
+  let worker: Worker
   /** When the worker last answered; undefined while it opens. PGlite cannot cancel a statement: an endless one is ended with its worker. */
   let heard: number | undefined
   const watch = setInterval(() => {
@@ -47,12 +47,15 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
   let opened = open()
 
   async function open(): Promise<void> {
+    worker = new Worker(workerUrl, { workerData })
     worker.on('error', (error) => log.error('The embedded database failed', { error }))
     heard = undefined
-    worker.on('message', () => {
-      heard = performance.now()
-    })
-    const said = new Promise<string | null>((resolve) => worker.once('message', resolve))
+    const said = new Promise<string | null>((resolve) =>
+      worker.on('message', (failure) => {
+        heard = performance.now()
+        resolve(failure)
+      }),
+    )
     const ended = new Promise<string>((resolve) => worker.once('exit', () => resolve('its worker ended')))
     const failure = await Promise.race([said, ended])
     void ended.then(() => stopping.signal.aborted || setTimeout(again, 500).unref())
@@ -63,7 +66,6 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
 
   function again(): void {
     log.warn('The embedded database ended and is started again')
-    worker = new Worker(workerUrl, { workerData })
     opened = open()
     opened.catch((error) => log.error('The embedded database did not open', { error }))
   }

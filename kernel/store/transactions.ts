@@ -18,6 +18,12 @@ interface Frame {
   done: boolean
 }
 
+const outside =
+  'The outer db was used inside db.transaction: the database may have one session only, and it would wait for itself. Use the tx that the transaction gives you.'
+const ended = 'A tx was used after its transaction had ended. Await every query inside the body.'
+const stranger = 'afterCommit was given something that is not a running transaction of this store. Pass the tx of db.transaction.'
+const swallowed = 'The transaction was rolled back at its commit: one of its statements failed and the error was swallowed. Let it throw.'
+
 const dialect = new PgDialect()
 const frames = new AsyncLocalStorage<Frame | undefined>()
 const callbacksOf = new WeakMap<Transaction, Callback[]>()
@@ -35,8 +41,7 @@ export function outsideTransaction<T>(body: () => T): T {
 /** Calls back once the outermost transaction has committed: never after a throw, a rollback, or a commit that was refused (deferred constraints). The callback must not throw. */
 export function afterCommit(tx: Transaction, callback: Callback): void {
   const callbacks = callbacksOf.get(tx)
-  if (!callbacks)
-    throw new GatewayError('internal_error', 'afterCommit was given something that is not a running transaction of this store. Pass the tx of db.transaction.')
+  if (!callbacks) throw new GatewayError('internal_error', stranger)
   callbacks.push(callback)
 }
 
@@ -50,11 +55,7 @@ export function wrapDatabase(pool: pg.Pool, onError: (error: unknown) => void = 
 
 function refuseInside(pool: pg.Pool): void {
   const frame = frames.getStore()
-  if (frame && !frame.done && frame.pool === pool)
-    throw new GatewayError(
-      'internal_error',
-      'The outer db was used inside db.transaction: the database may have one session only, and it would wait for itself. Use the tx that the transaction gives you.',
-    )
+  if (frame && !frame.done && frame.pool === pool) throw new GatewayError('internal_error', outside)
 }
 
 class GuardedSession extends NodePgSession<Schema, Schema> {
@@ -67,10 +68,8 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
   private readonly onError: (error: unknown) => void
 
   constructor(pool: pg.Pool, onError: (error: unknown) => void) {
-    const client = guardedClient(
-      (...input: [pg.QueryConfig]) => queryPool(pool, ...input),
-      () => refuseInside(pool),
-    )
+    const query = (config: pg.QueryConfig, values: unknown[]) => withClient(pool, (client) => client.query(config, values))
+    const client = guardedClient(query, () => refuseInside(pool))
     super(client, dialect, undefined)
     this.pool = pool
     this.onError = onError
@@ -81,8 +80,9 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
     const frame: Frame = { pool: this.pool, done: false }
     const callbacks: Callback[] = []
     const result = await withTransaction(this.pool, async (client) => {
-      const guarded = guardedClient(client.query.bind(client), () => {
-        if (frame.done) throw new GatewayError('internal_error', 'A tx was used after its transaction had ended. Await every query inside the body.')
+      const query = (statement: pg.QueryConfig, values: unknown[]) => client.query(statement, values)
+      const guarded = guardedClient(query, () => {
+        if (frame.done) throw new GatewayError('internal_error', ended)
       })
       const tx = track(new NodePgTransaction<Schema, Schema>(dialect, new NodePgSession(guarded, dialect, undefined), undefined), callbacks)
       try {
@@ -104,31 +104,35 @@ class GuardedSession extends NodePgSession<Schema, Schema> {
   }
 }
 
-/** Runs `body` between begin and commit on one connection. A connection whose state is not known afterwards leaves the pool. */
-export async function withTransaction<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+/** Lends a connection. One that is lost leaves the pool (`pool.query` gives it up at every error, even a refused constraint). */
+async function withClient<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Promise<T>): Promise<T> {
   const client = await pool.connect()
-  let broken: Error | undefined
+  let lost = false
   try {
-    await client.query('begin')
-    const result = await body(client)
-    const { command } = await client.query('commit')
-    // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
-    if (command === 'ROLLBACK')
-      throw new GatewayError(
-        'conflict',
-        'The transaction was rolled back at its commit: one of its statements failed and the error was swallowed. Let it throw.',
-      )
-    return result
+    return await body(client)
   } catch (error) {
-    if (isConnectionError(error)) broken = error as Error
-    else
-      await client.query('rollback').catch((fault: Error) => {
-        broken = fault
-      })
+    lost = isConnectionError(error)
     throw error
   } finally {
-    client.release(broken)
+    client.release(lost)
   }
+}
+
+/** Runs `body` between begin and commit on one connection. */
+export function withTransaction<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  return withClient(pool, async (client) => {
+    await client.query('begin')
+    try {
+      const result = await body(client)
+      // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
+      if ((await client.query('commit')).command === 'ROLLBACK') throw new GatewayError('conflict', swallowed)
+      return result
+    } catch (error) {
+      // A rollback fails only with its connection: that error says more than the first, and takes the connection out of the pool.
+      if (!isConnectionError(error)) await client.query('rollback')
+      throw error
+    }
+  })
 }
 
 /** Notes the transaction's callbacks; those of a nested one join its parent's when its savepoint is released, and are forgotten otherwise. */
@@ -144,25 +148,11 @@ function track(tx: Tx, callbacks: Callback[]): Tx {
   return tx
 }
 
-/** A client as drizzle uses it, with a check before each query. */
-function guardedClient(query: (...input: never[]) => unknown, check: () => void): pg.PoolClient {
-  const guarded = (...input: unknown[]) => {
+/** A client as drizzle uses it: checked before each query. Statements lose their names, because on PGlite all connections share one set of them. */
+function guardedClient(query: (config: pg.QueryConfig, values: unknown[]) => Promise<unknown>, check: () => void): pg.PoolClient {
+  const guarded = (config: pg.QueryConfig, values: unknown[]) => {
     check()
-    return query(...(input as never[]))
+    return query({ ...config, name: undefined }, values)
   }
   return { query: guarded } as unknown as pg.PoolClient
-}
-
-/** Like `pool.query`, which gives up the connection at every error, even a refused constraint. */
-async function queryPool(pool: pg.Pool, ...input: [pg.QueryConfig, unknown[]?]): Promise<pg.QueryResult> {
-  const client = await pool.connect()
-  let broken: Error | undefined
-  try {
-    return await client.query(...input)
-  } catch (error) {
-    if (isConnectionError(error)) broken = error as Error
-    throw error
-  } finally {
-    client.release(broken)
-  }
 }

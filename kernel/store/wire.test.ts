@@ -161,20 +161,4 @@ describe('the wire server', () => {
     one.socket.write(query('notify'))
     for (const each of [one, two, three]) expect(await each.until(/news/)).toContain('A\0\0\0\x08news')
   })
-
-  test("statement names are the connection's own and are closed with it", async () => {
-    const { client, units } = await serve()
-    const [one, two] = [await client(), await client()]
-    for (const each of [one, two]) {
-      each.socket.write(Buffer.concat([frame('P', 'mine\0text\0\0\0'), frame('B', 'portal\0mine\0'), frame('D', 'Smine\0'), frame('D', 'Pmine\0'), frame('S')]))
-      await each.until(/Z/)
-    }
-    expect(units[0]).toMatch(/Pc1_|c1_mine\0text.*portal\0c1_mine\0.*Sc1_mine\0.*Pmine\0/s)
-    expect(units[1]).toContain('c2_mine\0text')
-    one.socket.end()
-    await once(one.socket, 'close')
-    two.socket.write(query('after'))
-    await two.until(/after/)
-    expect(units.some((unit) => unit.startsWith('C') && unit.includes('Sc1_mine\0'))).toBe(true)
-  })
 })

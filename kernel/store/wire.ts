@@ -28,7 +28,6 @@ const gone = new Error('The client is gone')
 export function createWireServer({ execute, parameters, silenceMs }: WireOptions): Server {
   const clients = new Set<Socket>()
   let session: Promise<void> = Promise.resolve()
-  let connections = 0
 
   async function acquire(): Promise<() => void> {
     const before = session
@@ -80,15 +79,8 @@ export function createWireServer({ execute, parameters, silenceMs }: WireOptions
     const read = createReader(client)
     await startUp(client, read, parameters)
     clients.add(client)
-    const names = new Set<string>()
-    const prefix = `c${++connections}_`
-    const next = () => readUnit(read, prefix, names)
-    try {
-      for (;;) await exchange(client, await next(), next)
-    } finally {
-      const closing = [...names].map((name) => message('C', `S${name}\0`))
-      if (closing.length > 0) await exchange(client, Buffer.concat([...closing, message('S')]), next)
-    }
+    const next = () => readUnit(read)
+    for (;;) await exchange(client, await next(), next)
   }
 
   return createServer((client) => {
@@ -140,8 +132,8 @@ async function startUp(client: Socket, read: Read, parameters: WireOptions['para
   client.write(Buffer.concat([message('R', '\0\0\0\0'), ...settings, message('K', '\0\0\0\0\0\0\0\0'), message('Z', 'I')]))
 }
 
-/** A session is claimed for whole units only, so nobody holds it with half a message. Statement names get the connection's prefix: the session has one set of them. */
-async function readUnit(read: Read, prefix: string, names: Set<string>): Promise<Buffer> {
+/** A session is claimed for whole units only, so nobody holds it with half a message. */
+async function readUnit(read: Read): Promise<Buffer> {
   const parts: Buffer[] = []
   for (let size = 0; ; ) {
     const header = await read(5)
@@ -149,14 +141,7 @@ async function readUnit(read: Read, prefix: string, names: Set<string>): Promise
     const length = header.readUInt32BE(1)
     size += length
     if (type === 'X' || length < 4 || size > maxUnitBytes) throw gone
-    const body = await read(length - 4)
-    const nameAt = type === 'P' ? 0 : type === 'B' ? body.indexOf(0) + 1 : 'DC'.includes(type) && body[0] === 83 ? 1 : -1
-    if (nameAt >= 0 && body[nameAt] !== 0) {
-      const named = Buffer.concat([body.subarray(0, nameAt), Buffer.from(prefix), body.subarray(nameAt)])
-      if (type === 'P') names.add(named.toString('utf8', 0, named.indexOf(0)))
-      header.writeUInt32BE(length + prefix.length, 1)
-      parts.push(header, named)
-    } else parts.push(header, body)
+    parts.push(header, await read(length - 4))
     if (unitEnds.includes(type)) return Buffer.concat(parts)
   }
 }

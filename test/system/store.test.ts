@@ -3,6 +3,7 @@ import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { openStore } from '../../kernel/store/open.ts'
+import { denoCommand } from '../fixtures/deno.ts'
 import { silent, temporaryFolder } from '../fixtures/stores.ts'
 
 const root = join(import.meta.dir, '../..')
@@ -23,7 +24,7 @@ const newFolder = async () => {
 
 /** Starts store-child.ts; its lines come from an iterator. */
 function spawn(runtime: 'bun' | 'deno', ...args: string[]) {
-  const command = runtime === 'bun' ? [process.execPath] : [join(root, 'node_modules/.bin/deno'), 'run', '-A']
+  const command = runtime === 'bun' ? [process.execPath] : denoCommand
   const child = Bun.spawn([...command, join(root, 'test/fixtures/store-child.ts'), ...args], { cwd: root, stdout: 'pipe', stderr: 'inherit' })
   children.add(child)
   return { child, lines: readLines(child.stdout) }
