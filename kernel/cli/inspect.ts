@@ -6,7 +6,7 @@ import { GatewayError } from '../contract/errors.ts'
 import type { JsonSchema } from '../contract/schema.ts'
 
 const deadline = 20_000
-const child = fileURLToPath(new URL(`./inspect-child.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url))
+const child = fileURLToPath(new URL(`./inspect-child.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).href)
 
 /** The descriptor as JSON. Throws `plugin_failed` with what the module said when it cannot be read within 20 s. */
 export async function inspectPlugin(name: string, cwd: string): Promise<JsonSchema> {

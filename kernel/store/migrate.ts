@@ -1,6 +1,8 @@
 /** Migrations of each plugin: SQL files applied once, in order, remembered in `portico_migrations`. */
 import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Logger } from '../contract/plugin.ts'
@@ -90,13 +92,13 @@ function refused(plugin: string, message: string, cause?: unknown): GatewayError
 }
 
 async function readMigrations(plugin: string, folder: URL): Promise<Migration[]> {
-  const base = folder.href.endsWith('/') ? folder : new URL(`${folder.href}/`)
+  const base = fileURLToPath(folder.href)
   const names = (await readdir(base)).filter((name) => name.endsWith('.sql')).sort()
   const wrong = names.find((name, at) => !/^\d{4}_[a-z0-9_]+\.sql$/.test(name) || names[at - 1]?.slice(0, 4) === name.slice(0, 4))
   if (wrong) throw refused(plugin, `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`)
   return Promise.all(
     names.map(async (name) => {
-      const sql = (await readFile(new URL(name, base), 'utf8')).replaceAll('\r\n', '\n')
+      const sql = (await readFile(join(base, name), 'utf8')).replaceAll('\r\n', '\n')
       return { name, sql, hash: createHash('sha256').update(sql).digest('hex') }
     }),
   )

@@ -2,6 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import { GatewayError } from '../contract/errors.ts'
 import type { Logger } from '../contract/plugin.ts'
@@ -20,7 +21,7 @@ export interface Pglite {
 const port = 5432
 /** Bytes; `sun_path` holds 108. */
 const longestPath = 100
-const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts' : './pglite-worker.js', import.meta.url)
+const workerFile = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts' : './pglite-worker.js', import.meta.url).href)
 
 /**
  * Starts PGlite in `<dataDir>/db`, which it locks: nobody opens it twice, and a dead gateway's socket may be removed.
@@ -47,7 +48,7 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
   let opened = open()
 
   async function open(): Promise<void> {
-    worker = new Worker(workerUrl, { workerData })
+    worker = new Worker(workerFile, { workerData })
     worker.on('error', (error) => log.error('The embedded database failed', { error }))
     heard = undefined
     const said = new Promise<string | null>((resolve) =>
