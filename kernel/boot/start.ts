@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
 import { busMigrations, createBus } from '../bus/bus.ts'
-import { type ConfigFlags, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
+import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { PlanError } from '../contract/problem.ts'
@@ -83,7 +83,9 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   try {
     // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
-    const opening = openData(raw, early.database.url, logFor, undo)
+    const isSound = raw.problems.length === 0 && !early.problems.some(({ where }) => kernelSections.some(({ id }) => id === where))
+    const opening = isSound ? openData(raw, early.database.url, logFor, undo) : Promise.reject(new PlanError(early.problems))
+    opening.catch(() => {})
     const [planned, opened] = await Promise.allSettled([planFrom(raw, options), opening])
     if (planned.status === 'rejected') throw planned.reason
     const plan = planned.value
@@ -107,6 +109,7 @@ interface Start {
 
 async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Promise<Gateway> {
   const { options, logFor, undo } = start
+  for (const warning of exposedSecrets(raw, plan.resolved.secrets)) logFor('kernel').warn(warning)
   const { gateway: config, bus: busConfig } = plan.resolved
   const clock = options.clock ?? systemClock
   const runtime = await currentRuntime()

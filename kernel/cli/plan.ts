@@ -1,6 +1,6 @@
 /** The plan for commands that look before anything is started: opens no database, listens on nothing. */
 import { planGateway } from '../boot/start.ts'
-import { configJsonSchema, redactConfig } from '../config/index.ts'
+import { configJsonSchema, exposedSecrets, redactConfig } from '../config/index.ts'
 import type { CommandPlan } from '../contract/command.ts'
 import { formatProblem } from '../contract/problem.ts'
 import type { CommandOptions } from './commands.ts'
@@ -11,6 +11,7 @@ export async function planCommand(options: CommandOptions): Promise<CommandPlan>
   return {
     file: raw.file,
     dataDir: raw.dataDir,
+    warnings: exposedSecrets(raw, plan.resolved.secrets),
     problems: plan.problems.map((problem) => ({ ...problem, text: formatProblem(problem) })),
     values: redactConfig(plan.resolved, plan.sections),
     schema: configJsonSchema(plan.sections),

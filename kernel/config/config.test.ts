@@ -6,7 +6,7 @@ import Ajv2020 from 'ajv/dist/2020.js'
 import { parse } from 'smol-toml'
 import { formatProblem } from '../contract/problem.ts'
 import { secret, t } from '../contract/schema.ts'
-import { type ConfigFlags, type ConfigSection, configJsonSchema, kernelSections, readConfig, redactConfig, resolveConfig } from './index.ts'
+import { type ConfigFlags, type ConfigSection, configJsonSchema, exposedSecrets, kernelSections, readConfig, redactConfig, resolveConfig } from './index.ts'
 
 const pager = t.Object({
   token: t.Optional(secret({ minLength: 4 })),
@@ -308,15 +308,19 @@ describe('secrets', () => {
     ])
   })
 
-  test('a literal is fine in a file of mode 0600, and a problem with the command in any other', () => {
+  test('a literal is fine in a file of mode 0600, and a warning with the command in any other', () => {
     const text = `[pager]\ntoken = "${hidden}"\n[database]\nurl = "postgres://u:${hidden}@h/d"`
-    const read = (path: string) => resolveRaw(readConfig({ env: {}, flags: { config: path }, cwd: '/' }))
-    expect(read(file(text)).problems).toEqual([])
+    const warnings = (path: string) => {
+      const raw = readConfig({ env: {}, flags: { config: path }, cwd: '/' })
+      const { problems, resolved } = resolveRaw(raw)
+      expect(problems).toEqual([])
+      return exposedSecrets(raw, resolved.secrets)
+    }
+    expect(warnings(file(text))).toEqual([])
     const open = file(text, 0o640)
-    const { lines } = read(open)
-    expect(lines).toHaveLength(2)
-    expect(lines.join()).toContain(`chmod 600 ${open}`)
-    expect(lines.join()).not.toContain(hidden)
+    expect(warnings(open)).toHaveLength(2)
+    expect(warnings(open).join()).toContain(`chmod 600 ${open}`)
+    expect(warnings(open).join()).not.toContain(hidden)
   })
 
   test('no problem ever shows one', () => {

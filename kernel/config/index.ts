@@ -8,6 +8,7 @@ import type { ResolvedSecret } from './settling.ts'
 import { isTable, type Table } from './table.ts'
 
 export { type ConfigFlags, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
+export { exposedSecrets } from './secrets.ts'
 export { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig } from './sections.ts'
 export type { ResolvedSecret } from './settling.ts'
 export { configJsonSchema, redactConfig } from './show.ts'

@@ -1,9 +1,10 @@
-/** Secrets in config: references `env:NAME` and `file:PATH`, or literals in a file that nobody else can read. */
+/** Secrets in config: references `env:NAME` and `file:PATH`, or literals; one in a file that others can read is worth a warning. */
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { TSchema } from '../contract/schema.ts'
 import { describeSchema } from './describe.ts'
-import { fault, passes, type Settling } from './settling.ts'
+import type { RawConfig } from './read.ts'
+import { fault, passes, type ResolvedSecret, type Settling } from './settling.ts'
 import { type Path, pathText } from './table.ts'
 
 /** Resolves one secret. What is wrong is a problem that names the reference, never the value. */
@@ -24,13 +25,16 @@ export function settleSecret(schema: TSchema, written: string, path: Path, settl
       const { code = 'error' } = error as NodeJS.ErrnoException
       return fault(settling, path, { what: 'the file of the secret cannot be read', found: `${written} (${code})`, expected: 'a readable file' })
     }
-  } else if (raw.privateFile) value = written
-  else {
-    const expected = `mode 0600 (chmod 600 ${raw.file}), or a reference "env:NAME" or "file:PATH"`
-    return fault(settling, path, { what: 'a secret stands in a file that others can read', expected })
-  }
+  } else value = written
   const reference = variable || file !== undefined ? written : null
   settling.secrets.push({ section, key: pathText(path), path, reference, value })
   if (value !== '' && passes(schema, value)) return value
   return fault(settling, path, { what: 'the secret is not of the right form', found: reference ?? 'a secret (not shown)', expected: describeSchema(schema) })
+}
+
+/** A sentence for each literal secret in a file that others can read, with the command that mends it. */
+export function exposedSecrets(raw: RawConfig, secrets: readonly ResolvedSecret[]): string[] {
+  if (raw.privateFile) return []
+  const literals = secrets.filter(({ reference }) => reference === null)
+  return literals.map(({ section, key }) => `[${section}] ${key} stands in a file that others can read: chmod 600 ${raw.file}, or write "env:NAME" or "file:PATH" instead.`)
 }

@@ -20,6 +20,8 @@ export interface CommandPlan {
   readonly file: string | null
   readonly dataDir: string
   /** Everything that would keep the gateway from starting, as data and as one line. */
+  /** What is allowed, but should be mended. */
+  readonly warnings: readonly string[]
   readonly problems: readonly { readonly where: string; readonly key?: string; readonly what: string; readonly text: string }[]
   /** The values, secrets redacted. */
   readonly values: JsonSchema

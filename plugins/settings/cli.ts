@@ -33,11 +33,12 @@ export const plugins = defineCommand({ summary: 'List the plugins, inspect one',
 const check: Command = {
   summary: 'Check the config and the plugins against each other; exit code 1 when the gateway could not start',
   examples: ['portico config check', 'portico config check --config /etc/portico/portico.toml --json'],
-  async run({ plan, print }) {
-    const { file, dataDir, problems } = await plan()
+  async run({ plan, print, note }) {
+    const { file, dataDir, problems, warnings } = await plan()
     const where = file ?? 'No config file: the defaults'
     const found = [`${where}: ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}`, ...problems.map(({ text }) => `  - ${text}`)]
-    print({ ok: problems.length === 0, file, dataDir, problems }, problems.length === 0 ? `${where}: good.` : found.join('\n'))
+    for (const warning of warnings) note(`Warning: ${warning}`)
+    print({ ok: problems.length === 0, file, dataDir, problems, warnings }, problems.length === 0 ? `${where}: good.` : found.join('\n'))
     return problems.length === 0 ? 0 : 1
   },
 }
