@@ -228,6 +228,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
   test('a cursor out of the window gets gap first; one beyond the log is told as well', async () => {
     await using node = await start({ retention: { maxAgeDays: 7, maxRows: 100 }, periods: { trim: 20 } })
     await write(node.bus, 1_000)
+    await until(() => node.bus.stats().counters['bus.appended'] === 1_000)
     await until(async () => (await store().pool.query('select from portico_events')).rowCount === 100)
     await using other = await start()
     const late = new StreamReader(other.bus, { since: '0-1' })

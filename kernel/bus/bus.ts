@@ -9,29 +9,16 @@ import type { Store } from '../store/open.ts'
 import { inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { createCatalogue, type OwnedEvent, type OwnedListener, type Topic, toTypeTest } from './catalogue.ts'
 import { Delivery } from './delivery.ts'
-import { createUids } from './uid.ts'
 import { readHead, readLog, readNewest } from './log.ts'
+import type { BusParts, BusPeriods } from './parts.ts'
 import { createPump } from './pump.ts'
 import { createTrimmer, type Retention } from './retention.ts'
 import { createStreams } from './streams.ts'
 import { createSubscriptions } from './subscriptions.ts'
 import { Tail } from './tail.ts'
+import { createUids } from './uid.ts'
 
 export type { OwnedEvent } from './catalogue.ts'
-
-/** Periods in ms; the defaults are what the documentation promises, others are for tests. */
-export interface BusPeriods {
-  /** Between pings on event streams: 15,000. */
-  readonly ping: number
-  /** Between looks at the database that need no notification: 2,000. */
-  readonly poll: number
-  /** How long a durable subscription stays with a process that died: 4,000 on PostgreSQL. On PGlite there is only one process: 60,000. */
-  readonly lease: number
-  /** Between saves of cursors: 200. */
-  readonly save: number
-  /** Between trims of the log: 60,000. */
-  readonly trim: number
-}
 
 /** What the bus works with. */
 export interface BusOptions {
@@ -83,18 +70,21 @@ const stopMs = 5_000
 
 /** Creates the bus. Listeners and streams may come at once, durable events flow after `start`. */
 export function createBus(options: BusOptions): Bus {
-  const { store, log, clock } = options
-  const periods: BusPeriods = { ping: 15_000, poll: 2_000, lease: store.kind === 'pglite' ? 60_000 : 4_000, save: 200, trim: 60_000, ...options.periods }
+  const { store, log, clock, retention } = options
   const catalogue = createCatalogue()
-  const tail = new Tail()
-  const published = { live: 0, durable: 0 }
+  const periods: BusPeriods = { ping: 15_000, poll: 2_000, lease: store.kind === 'pglite' ? 60_000 : 4_000, save: 200, trim: 60_000, ...options.periods }
+  const parts: BusParts = { store, log, clock, catalogue, tail: new Tail(), periods, report }
+  const subscriptions = createSubscriptions(parts)
+  const pump = createPump(parts, deliverLogged)
+  const trimmer = createTrimmer(parts, retention, () => appended)
+  const streams = createStreams(parts, { read: (...where) => readLog(store.pool, ...where), lastId: async () => (await readHead(store.pool)).head })
   const nextUid = createUids()
-  let delivered = 0
-  let appended = 0
+  const published = { live: 0, durable: 0 }
+  let [delivered, appended] = [0, 0]
   let watchers: readonly OwnedListener[] = []
   let now: string | undefined
 
-  const report = (owner: string, what: string, error: unknown) =>
+  function report(owner: string, what: string, error: unknown): void {
     outsideTransaction(() => {
       try {
         options.onError(owner, what, error)
@@ -102,12 +92,7 @@ export function createBus(options: BusOptions): Bus {
         log.error('A fault could not be reported', { owner, what, error, fault })
       }
     })
-  const read: typeof readLog extends (pool: never, ...rest: infer R) => infer P ? (...rest: R) => P : never = (...rest) => readLog(store.pool, ...rest)
-  const lastId = async () => (await readHead(store.pool)).head
-  const streams = createStreams({ log, tail, catalogue, pingMs: periods.ping, read, lastId })
-  const subscriptions = createSubscriptions({ store, log, clock, tail, read, leaseMs: periods.lease, saveMs: periods.save, onError: report })
-  const pump = createPump({ store, log, tail, pollMs: periods.poll, deliver: deliverLogged })
-  const trimmer = createTrimmer({ store, log, retention: options.retention, everyMs: periods.trim, seen: () => appended })
+  }
 
   function call({ owner, call }: OwnedListener, event: GatewayEvent): void {
     delivered++
@@ -132,12 +117,12 @@ export function createBus(options: BusOptions): Bus {
       if (listeners.length > 0 || watchers.length > 0) tell(listeners, delivery.event)
     }
     streams.deliver(events)
-    if (subscriptions.count > 0) subscriptions.wake(new Set(events.map(({ type }) => type)))
+    if (subscriptions.count() > 0) subscriptions.wake(new Set(events.map(({ type }) => type)))
   }
 
   function publishLive({ type, listeners }: Topic, source: string, data: unknown, about: PublishOptions): void {
     published.live++
-    const streamed = streams.count > 0
+    const streamed = streams.count() > 0
     if (listeners.length === 0 && watchers.length === 0 && !streamed) return
     const event: GatewayEvent = {
       type,
@@ -154,7 +139,8 @@ export function createBus(options: BusOptions): Bus {
   }
 
   async function publishDurable(type: string, source: string, data: string, about: PublishOptions): Promise<void> {
-    const row = { uid: nextUid(), type, source, subject: about.subject, principal: about.principal, trace: traceOf(about), time: timestamp(), data }
+    const { subject = null, principal = null } = about
+    const row = { uid: nextUid(), type, source, subject, principal, trace: traceOf(about) ?? null, time: timestamp(), data }
     await (about.tx ? pump.writeIn(about.tx, row) : pump.write(row))
     published.durable++
   }
@@ -230,13 +216,22 @@ export function createBus(options: BusOptions): Bus {
     },
     stats: () => ({
       gauges: {
-        ...{ 'bus.readers': streams.count, 'bus.queue.bytes': streams.waitingBytes, 'bus.tail.events': tail.length, 'bus.tail.bytes': tail.size },
-        ...{ 'bus.outbox.pending': pump.pending, 'bus.outbox.lag': pump.lagMs / 1000 },
-        ...{ 'bus.subscriptions': subscriptions.count, 'bus.subscriptions.lag': subscriptions.lagMs / 1000 },
+        ...{
+          'bus.readers': streams.count(),
+          'bus.queue.bytes': streams.waitingBytes(),
+          'bus.tail.events': parts.tail.length,
+          'bus.tail.bytes': parts.tail.size,
+        },
+        ...{ 'bus.outbox.pending': pump.pending(), 'bus.outbox.lag': pump.lagMs() / 1000 },
+        ...{ 'bus.subscriptions': subscriptions.count(), 'bus.subscriptions.lag': subscriptions.lagMs() / 1000 },
       },
       counters: {
         ...{ 'bus.published.live': published.live, 'bus.published.durable': published.durable, 'bus.appended': appended, 'bus.delivered': delivered },
-        ...{ 'bus.readers.cut': streams.cut, 'bus.subscriptions.retried': subscriptions.retried, 'bus.subscriptions.dead': subscriptions.deadLetters },
+        ...{
+          'bus.readers.cut': streams.cut(),
+          'bus.subscriptions.retried': subscriptions.counters.retried,
+          'bus.subscriptions.dead': subscriptions.counters.dead,
+        },
       },
     }),
   }

@@ -31,23 +31,10 @@ export interface Topic {
 }
 
 /** All types. */
-export interface Catalogue {
-  /** Rises with each `register`. */
-  readonly version: number
-  /** Replaces the types. */
-  register(types: readonly OwnedEvent[]): void
-  /** The topic of a type, registered or not. */
-  topic(type: string): Topic
-  /** The topic, once `source` owns the type and `data` is of its schema. @throws GatewayError `plugin_failed` */
-  checked(source: string, type: string, data: unknown): Topic & { readonly ref: EventRef }
-  /** True if the principal may see events of this type. Types that nobody owns now are for admins. */
-  allows(principal: Principal, type: string): boolean
-  /** The registered types. */
-  types(): readonly string[]
-}
+export type Catalogue = ReturnType<typeof createCatalogue>
 
 /** An empty catalogue. Schemas are compiled at their first event: a tenth of a millisecond each. */
-export function createCatalogue(): Catalogue {
+export function createCatalogue() {
   const topics = new Map<string, Topic>()
   let version = 0
   const topic = (type: string): Topic => {
@@ -60,12 +47,16 @@ export function createCatalogue(): Catalogue {
   const types = () => [...topics.values()].filter(({ ref }) => ref !== undefined).map(({ type }) => type)
 
   return {
+    /** Rises with each `register`. */
     get version() {
       return version
     },
+    /** The topic of a type, registered or not. */
     topic,
+    /** The registered types. */
     types,
-    register(owned) {
+    /** Replaces the types. */
+    register(owned: readonly OwnedEvent[]) {
       version++
       const before = new Set(topics.values())
       for (const { owner, ref } of owned) {
@@ -80,14 +71,16 @@ export function createCatalogue(): Catalogue {
         else entry.owner = entry.ref = entry.check = undefined
       }
     },
-    checked(source, type, data) {
+    /** The topic, once `source` owns the type and `data` is of its schema. @throws GatewayError `plugin_failed` */
+    checked(source: string, type: string, data: unknown) {
       const entry = topics.get(type)
       if (entry?.ref === undefined || entry.owner !== source) throw notOwned(source, type, entry?.owner, types())
       entry.check ??= TypeCompiler.Compile(entry.ref.schema as TSchema)
       if (!entry.check.Check(data)) throw invalid(source, type, entry.check, data)
       return entry as Topic & { readonly ref: EventRef }
     },
-    allows: (principal, type) => hasScope(principal, topics.get(type)?.ref?.scope.id ?? admin.id),
+    /** True if the principal may see events of this type. Types that nobody owns now are for admins. */
+    allows: (principal: Principal, type: string) => hasScope(principal, topics.get(type)?.ref?.scope.id ?? admin.id),
   }
 }
 

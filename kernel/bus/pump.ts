@@ -1,109 +1,58 @@
 /** Moves durable events: from their publishers to the outbox, from there to the log, and from the log, whoever appended, to `deliver` in one order. */
 import { GatewayError } from '../contract/errors.ts'
-import type { Logger, Transaction } from '../contract/plugin.ts'
-import { isConnectionError, type Store } from '../store/open.ts'
+import type { Transaction } from '../contract/plugin.ts'
+import { isConnectionError } from '../store/open.ts'
 import { afterCommit } from '../store/transactions.ts'
-import type { Delivery } from './delivery.ts'
-import { appendOutbox, insertOutbox, insertOutboxIn, type LogPage, type OutboxRow, readHead, readLog, readNewest } from './log.ts'
-import type { Tail } from './tail.ts'
+import { appendOutbox, insertOutbox, insertOutboxIn, type Logged, type OutboxRow, readHead, readLog, readNewest } from './log.ts'
+import { type BusParts, pause } from './parts.ts'
 
-/** What the pump works with. */
-export interface PumpOptions {
-  readonly store: Store
-  readonly log: Logger
-  readonly tail: Tail
-  /** ms between looks at the database that need no notification. */
-  readonly pollMs: number
-  /** Called with the events of the log, each once, in its order, some at a time. */
-  deliver(events: readonly Delivery[]): void
+/** Rows of one insert: their publishers wait together. */
+interface Batch extends PromiseWithResolvers<void> {
+  readonly rows: OutboxRow[]
+  size: number
 }
 
-/** A pump. */
-export interface Pump {
-  /** Settles when the row is in the outbox; rows of the same moment share one insert. */
-  write(row: OutboxRow): Promise<void>
-  /** Writes the row with the transaction. */
-  writeIn(tx: Transaction, row: OutboxRow): Promise<void>
-  /** Listens, loads the tail, and appends what a crash left. */
-  start(): Promise<void>
-  /** Resolves when everything written is in the log and delivered, or after `ms`. */
-  stop(ms: number): Promise<void>
-  /** Rows not yet in the outbox. */
-  readonly pending: number
-  /** ms since the appender was woken for rows that it has not moved yet. */
-  readonly lagMs: number
-}
-
-interface Pending {
-  readonly row: OutboxRow
-  resolve(): void
-  reject(error: unknown): void
-}
-
-const maxPending = 10_000
-const insertRows = 500
-const insertSize = 1024 * 1024
+const maxBatches = 20
+const batchRows = 500
+const batchSize = 1024 * 1024
 /** After so much data readers get a turn of the event loop to take it. */
 const turnSize = 64 * 1024
 const preloadRows = 1_000
 /** The start waits no longer for what a crash left. */
 const startMs = 10_000
-const channel = 'portico_events'
 
-/** Creates it; nothing is appended before `start`. */
-export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): Pump {
+/** Creates it; nothing is appended before `start`. `deliver` gets the events of the log, each once, in its order, some at a time. */
+export function createPump({ store, log, tail, periods }: BusParts, deliver: (events: readonly Logged[]) => void) {
   const { pool } = store
   const ended = new AbortController()
-  let pending: Pending[] = []
-  let inserting = false
+  const batches: Batch[] = []
+  const look = { outbox: false, log: false }
+  let inserting: Promise<void> | undefined
+  let moving: Promise<void> | undefined
   let started = false
-  let busy = false
-  let look = { outbox: false, log: false }
-  /** The highest id another process has told of. */
+  /** The highest id that any process has told of. */
   let heard = 0n
   let wokenAt: number | undefined
-  let idle: (() => void)[] = []
   let stopListening: (() => Promise<void>) | undefined
   let poll: ReturnType<typeof setInterval> | undefined
 
-  function flush(): void {
-    if (inserting || pending.length === 0) return
-    inserting = true
-    let [count, size] = [0, 0]
-    while (count < pending.length && count < insertRows && size < insertSize) size += pending[count++]?.row.data.length ?? 0
-    const batch = pending.slice(0, count)
-    pending = pending.slice(count)
-    insertOutbox(
-      pool,
-      batch.map(({ row }) => row),
-    )
-      .then(
-        () => {
-          for (const { resolve } of batch) resolve()
-          wake('outbox')
-        },
-        (error) => {
-          for (const { reject } of batch) reject(isConnectionError(error) ? unavailable(error) : error)
-        },
-      )
-      .finally(() => {
-        inserting = false
-        flush()
-        settle()
-      })
+  async function insert(): Promise<void> {
+    for (let batch = batches.shift(); batch; batch = batches.shift()) {
+      const { rows, resolve, reject } = batch
+      await insertOutbox(pool, rows).then(resolve, (error) => reject(isConnectionError(error) ? unavailable(error) : error))
+      wake('outbox')
+    }
+    inserting = undefined
   }
 
   function wake(what: 'outbox' | 'log'): void {
     look[what] = true
     if (what === 'outbox') wokenAt ??= performance.now()
-    if (busy || !started || ended.signal.aborted) return
-    busy = true
-    void run()
+    if (started && !ended.signal.aborted) moving ??= Promise.resolve().then(move)
   }
 
-  async function run(): Promise<void> {
-    let failures = 0
-    while ((look.outbox || look.log || heard > tail.head) && !ended.signal.aborted) {
+  async function move(): Promise<void> {
+    for (let failures = 0; (look.outbox || look.log || heard > tail.head) && !ended.signal.aborted; ) {
       try {
         if (look.outbox) await append()
         if (look.log || heard > tail.head) await catchUp()
@@ -111,13 +60,12 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
         failures = 0
       } catch (error) {
         // What was appended without an answer is found by reading the log.
-        look = { outbox: true, log: true }
+        look.outbox = look.log = true
         if (failures++ === 0) log.warn('Events cannot be appended or read now; trying again until they can', { error })
         await pause(Math.min(5_000, 100 * 2 ** Math.min(failures, 6)), ended.signal)
       }
     }
-    busy = false
-    settle()
+    moving = undefined
   }
 
   async function append(): Promise<void> {
@@ -125,7 +73,6 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
     const { last, events, more } = await appendOutbox(pool)
     if (more) look.outbox = true
     wokenAt = look.outbox ? performance.now() : undefined
-    if (events.length === 0) return
     if (last > tail.head) look.log = true
     else await ingest(events)
     // Lets rows gather under load: fewer and larger batches.
@@ -135,15 +82,16 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
   async function catchUp(): Promise<void> {
     look.log = false
     for (;;) {
-      const { events, reached } = await readLog(pool, tail.head)
-      if (events.length === 0 && reached === tail.head) break
-      await ingest(events)
+      const told = heard
+      const { events } = await readLog(pool, tail.head)
+      if (events.length > 0) await ingest(events)
+      else if (told === heard) break
     }
     heard = tail.head
   }
 
-  async function ingest(events: LogPage['events']): Promise<void> {
-    let turn: Delivery[] = []
+  async function ingest(events: readonly Logged[]): Promise<void> {
+    let turn: Logged[] = []
     let size = 0
     for (const event of events) {
       if (event.id <= tail.head) continue
@@ -158,68 +106,78 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
     if (turn.length > 0) deliver(turn)
   }
 
-  function settle(): void {
-    if (busy || inserting || pending.length > 0) return
-    for (const resolve of idle) resolve()
-    idle = []
-  }
-
   async function lookAtDatabase(): Promise<void> {
-    if (busy) return
+    if (moving !== undefined) return
     const { head, waiting } = await readHead(pool)
     if (waiting) wake('outbox')
     if (head > tail.head) wake('log')
   }
 
+  /** Until nothing is on its way, or `ms` are over. */
+  async function quiet(ms: number): Promise<void> {
+    const late = new AbortController()
+    const all = async () => {
+      while (inserting || moving) await (inserting ?? moving)
+    }
+    await Promise.race([all(), pause(ms, late.signal)])
+    late.abort()
+  }
+
   return {
-    get pending() {
-      return pending.length
+    /** Rows not yet in the outbox, but for the insert under way. */
+    pending: () => batches.reduce((sum, { rows }) => sum + rows.length, 0),
+    /** ms since the appender was woken for rows that it has not moved yet. */
+    lagMs: () => (wokenAt === undefined ? 0 : performance.now() - wokenAt),
+
+    /** Settles when the row is in the outbox; rows of the same moment share one insert. */
+    async write(row: OutboxRow): Promise<void> {
+      if (ended.signal.aborted) throw new GatewayError('unavailable', 'The gateway stops: no event can be published any more.')
+      let batch = batches.at(-1)
+      if (!batch || batch.rows.length >= batchRows || batch.size >= batchSize) {
+        if (batches.length >= maxBatches) throw unavailable(`${maxBatches * batchRows} events wait for it`)
+        batch = { rows: [], size: 0, ...Promise.withResolvers<void>() }
+        batches.push(batch)
+        inserting ??= Promise.resolve().then(insert)
+      }
+      batch.rows.push(row)
+      batch.size += row.data.length
+      await batch.promise
     },
-    get lagMs() {
-      return wokenAt === undefined ? 0 : performance.now() - wokenAt
-    },
-    write(row) {
-      const { promise, resolve, reject } = Promise.withResolvers<void>()
-      if (ended.signal.aborted) reject(new GatewayError('unavailable', 'The gateway stops: no event can be published any more.'))
-      else if (pending.length >= maxPending) reject(unavailable(`${maxPending} events wait for it`))
-      else if (pending.push({ row, resolve, reject }) === 1) queueMicrotask(flush)
-      return promise
-    },
-    async writeIn(tx, row) {
+
+    /** Writes the row with the transaction. */
+    async writeIn(tx: Transaction, row: OutboxRow): Promise<void> {
       await insertOutboxIn(tx, row)
       afterCommit(tx, () => wake('outbox'))
     },
-    async start() {
-      stopListening = await store.listen(channel, (payload) => {
+
+    /** Listens, loads the tail, and appends what a crash left. */
+    async start(): Promise<void> {
+      stopListening = await store.listen('portico_events', (payload) => {
         // Without a payload notifications may have been missed.
-        if (payload === '') {
-          wake('outbox')
-          return wake('log')
-        }
-        if (BigInt(payload) > heard) heard = BigInt(payload)
+        if (payload === '') wake('outbox')
+        if (payload !== '' && BigInt(payload) > heard) heard = BigInt(payload)
         // What this process appended itself is told of as well, sometimes before its answer is here.
-        if (heard > tail.head && !busy) wake('log')
+        if (payload === '' || (heard > tail.head && moving === undefined)) wake('log')
       })
       const newest = (await readNewest(pool, preloadRows)).toReversed()
       tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
       for (const event of newest) tail.push(event)
       started = true
-      const drained = new Promise<void>((resolve) => idle.push(resolve))
       wake('outbox')
-      await Promise.race([drained, pause(startMs, ended.signal)])
-      poll = setInterval(() => lookAtDatabase().catch((error) => log.debug('The outbox cannot be looked at', { error })), pollMs)
+      await quiet(startMs)
+      poll = setInterval(() => lookAtDatabase().catch((error) => log.debug('The outbox cannot be looked at', { error })), periods.poll)
     },
-    async stop(ms) {
+
+    /** Resolves when everything written is in the log and delivered, or after `ms`. */
+    async stop(ms: number): Promise<void> {
       clearInterval(poll)
-      const empty = new Promise<void>((resolve) => idle.push(resolve))
-      flush()
       wake('outbox')
-      settle()
-      await Promise.race([empty, pause(ms, ended.signal)])
-      if (pending.length > 0) log.error('Events were lost: the database did not take them before the end', { events: pending.length })
+      await quiet(ms)
       ended.abort()
-      for (const { reject } of pending) reject(unavailable('the gateway stopped first'))
-      pending = []
+      for (const { rows, reject } of batches.splice(0)) {
+        log.error('Events were lost: the database did not take them before the end', { events: rows.length })
+        reject(unavailable('the gateway stopped first'))
+      }
       await stopListening?.()
     },
   }
@@ -227,18 +185,4 @@ export function createPump({ store, log, tail, pollMs, deliver }: PumpOptions): 
 
 function unavailable(cause: unknown): GatewayError {
   return new GatewayError('database_unavailable', 'The event could not be written: the database does not answer. Try again.', { cause, retryAfter: 2 })
-}
-
-/** Resolves after `ms`, or when the signal aborts. */
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, ms)
-    signal.addEventListener('abort', done, { once: true })
-    if (signal.aborted) done()
-  })
 }

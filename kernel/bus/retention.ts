@@ -1,7 +1,5 @@
 /** Keeps the log within its age and size. */
-import type { Logger } from '../contract/plugin.ts'
-import type { Store } from '../store/open.ts'
-import { trimDeadLetters, trimLog } from './log.ts'
+import { type BusParts, pause } from './parts.ts'
 
 /** How long and how many. */
 export interface Retention {
@@ -9,67 +7,50 @@ export interface Retention {
   readonly maxRows: number
 }
 
-/** What retention works with. */
-export interface RetentionOptions {
-  readonly store: Store
-  readonly log: Logger
-  readonly retention: Retention
-  readonly everyMs: number
-  /** Events this process has seen appended, by whomever. */
-  seen(): number
-}
-
-/** Trims at once when asked, and by itself. */
-export interface Trimmer {
-  trim(): Promise<void>
-  start(): void
-  stop(): Promise<void>
-}
-
 const dayMs = 86_400_000
+const maxDeadLetters = 10_000
 
-/** Creates it; nothing runs before `start`. */
-export function createTrimmer({ store, log, retention, everyMs, seen }: RetentionOptions): Trimmer {
+/** Trims from `start` to `stop`. `seen` counts the events this process has seen appended, by whomever. */
+export function createTrimmer({ store: { pool, kind }, log, periods }: BusParts, { maxAgeDays, maxRows }: Retention, seen: () => number) {
   const ended = new AbortController()
-  /** Of the log, at most; unknown at first. Counting a million rows takes a tenth of a second: only when there may be too many. */
-  let rows = Number.POSITIVE_INFINITY
-  let seenBefore = 0
-  let vacuumedAt = 0
-  let timer: ReturnType<typeof setInterval> | undefined
-  let running: Promise<void> | null = null
+  let running: Promise<void> | undefined
 
   async function run(): Promise<void> {
-    const now = seen()
-    rows += now - seenBefore
-    seenBefore = now
-    const count = rows > retention.maxRows
-    const removed = await trimLog(store.pool, { maxAgeMs: retention.maxAgeDays * dayMs, maxRows: retention.maxRows, count, signal: ended.signal })
-    if (count) rows = Math.min(rows, retention.maxRows)
-    if (removed > 0) log.debug('Old events were removed from the log', { events: removed })
-    await trimDeadLetters(store.pool)
-    // PGlite has nobody who vacuums: the outbox would only grow.
-    if (store.kind === 'pglite' && (removed > 0 || now - vacuumedAt > 1_000)) {
-      vacuumedAt = now
-      await store.pool.query(`vacuum portico_outbox, portico_cursors${removed > 0 ? ', portico_events' : ''}`)
+    // At most. Counting a million rows takes a tenth of a second: only when there may be too many.
+    let rows = Number.POSITIVE_INFINITY
+    let [counted, vacuumed] = [0, 0]
+    for (await pause(periods.trim, ended.signal); !ended.signal.aborted; await pause(periods.trim, ended.signal)) {
+      const now = seen()
+      rows += now - counted
+      counted = now
+      try {
+        const removed = await trim(rows > maxRows)
+        rows = Math.min(rows, maxRows)
+        // PGlite has nobody who vacuums: the outbox would only grow.
+        if (kind === 'postgres' || (removed === 0 && now - vacuumed < 1_000)) continue
+        vacuumed = now
+        await pool.query(`vacuum portico_outbox, portico_cursors${removed > 0 ? ', portico_events' : ''}`)
+      } catch (error) {
+        log.warn('Old events could not be removed from the log', { error })
+        rows = Number.POSITIVE_INFINITY
+      }
     }
   }
 
-  async function trim(): Promise<void> {
-    running ??= run()
-      .catch((error) => log.warn('Old events could not be removed from the log', { error }))
-      .finally(() => {
-        running = null
-      })
-    await running
+  async function trim(counting: boolean): Promise<number> {
+    const { rows } = await pool.query('select portico_bound($1, $2, $3) as bound', [maxAgeDays * dayMs, maxRows, counting])
+    let removed = 0
+    for (let last = -1; last !== 0 && !ended.signal.aborted; removed += last)
+      last = (await pool.query('select portico_trim($1) as removed', [rows[0].bound])).rows[0].removed
+    await pool.query(`delete from portico_dead_letters where at < (select at from portico_dead_letters order by at desc offset ${maxDeadLetters} limit 1)`)
+    return removed
   }
 
   return {
-    trim,
-    start() {
-      timer = setInterval(() => void trim(), everyMs)
+    start(): void {
+      running = run()
     },
-    async stop() {
-      clearInterval(timer)
+    async stop(): Promise<void> {
       ended.abort()
       await running
     },

@@ -250,6 +250,28 @@ describe('two processes on one PostgreSQL', () => {
     expect(heard).toEqual(numbers(50))
   })
 
+  test('when every connection is cut under load, what was acknowledged is in the log once and handled in order, without a restart', async () => {
+    await using node = await startTestBus({ store: store(), periods: { lease: 1_000, poll: 100 } })
+    const handled: number[] = []
+    node.bus.on('pager', noted, ({ data }) => void handled.push(data.n), { cursor: 'pages' })
+    const acknowledged: number[] = []
+    const refused: unknown[] = []
+    for (const n of numbers(300)) {
+      if (n % 100 === 50)
+        await postgres.admin.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null')
+      await node.bus.publish('notes', noted, { n })?.then(
+        () => acknowledged.push(n),
+        (error) => refused.push(error),
+      )
+    }
+    expect(acknowledged.length).toBeGreaterThan(250)
+    for (const error of refused) expect(error).toMatchObject({ code: 'database_unavailable' })
+    await until(() => handled.includes(299))
+    const logged = (await store().pool.query(`select data::json->>'n' as n from portico_events order by id`)).rows.map(({ n }) => Number(n))
+    expect(logged.filter((n) => acknowledged.includes(n))).toEqual(acknowledged)
+    expect([...new Set(handled)]).toEqual(logged)
+  })
+
   test('without any notification the slow look finds what another process committed and did not append', async () => {
     await using one = await startTestBus({ store: store(), periods: { poll: 30 } })
     const heard: number[] = []

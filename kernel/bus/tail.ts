@@ -1,5 +1,5 @@
 /** The newest part of the log in memory, bounded: what readers and subscriptions that keep up are served from. */
-import type { Delivery } from './delivery.ts'
+import type { Logged } from './log.ts'
 
 const maxEvents = 4_096
 const maxSize = 4 * 1024 * 1024
@@ -9,7 +9,7 @@ export class Tail {
   floor = 0n
   head = 0n
   size = 0
-  #events: Delivery[] = []
+  #events: Logged[] = []
 
   get length(): number {
     return this.#events.length
@@ -23,7 +23,7 @@ export class Tail {
   }
 
   /** Adds the next event; the oldest quarter goes when there are too many. */
-  push(event: Delivery & { readonly id: bigint }): void {
+  push(event: Logged): void {
     this.#events.push(event)
     this.head = event.id
     this.size += event.size
@@ -35,13 +35,13 @@ export class Tail {
   }
 
   /** The events after `position` (which must not be under `floor`), oldest first, at most `limit`. */
-  after(position: bigint, limit: number): readonly Delivery[] {
+  after(position: bigint, limit: number): readonly Logged[] {
     const start = this.#indexAfter(position)
     return this.#events.slice(start, start + limit)
   }
 
   /** The first event of this type after `position`. */
-  next(position: bigint, type: string): Delivery | undefined {
+  next(position: bigint, type: string): Logged | undefined {
     for (let at = this.#indexAfter(position); at < this.#events.length; at++) if (this.#events[at]?.type === type) return this.#events[at]
     return undefined
   }

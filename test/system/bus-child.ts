@@ -21,6 +21,7 @@ const options: ChildOptions = JSON.parse(process.argv[2] ?? '{}')
 const say = (line: string) => writeSync(1, `${line}\n`)
 const die = () => process.kill(process.pid, 'SIGKILL')
 
+say(`started ${process.pid}`)
 const store = await openStore({ url: options.url, dataDir: tmpdir(), log: silentLog })
 const { pool } = store
 const query = pool.query.bind(pool) as (...args: unknown[]) => Promise<unknown>

@@ -90,3 +90,72 @@ begin
   end if;
 end
 $$;
+
+-- A page of the log after a position: at most 500 events and, but for one event, 256 KiB of data, looked for in at most 5,000 rows. Every row tells how
+-- far the page reached (null = the log ends before) and what retention has removed; without events it is one row with a null id.
+create function portico_page(after bigint, of_types text[], for_principal text)
+returns table (reached bigint, trimmed bigint, id bigint, uid uuid, type text, source text, subject text, principal text, trace text, "time" timestamptz, data text)
+language sql stable as $$
+  with scanned as (
+    select * from portico_events where id > after order by id limit 5000
+  ), matching as (
+    select *, sum(octet_length(data)) over (order by id) - octet_length(data) as ahead from scanned
+    where (of_types is null or type = any (of_types)) and (for_principal is null or principal is null or principal = for_principal) order by id limit 501
+  ), page as (
+    select * from matching where ahead < 262144 order by id limit 500
+  )
+  select case when (select count(*) from page) = (select count(*) from matching) then (select max(id) from scanned) else (select max(id) from page) end,
+    (select trimmed from portico_log), p.id, p.uid, p.type, p.source, p.subject, p.principal, p.trace, p.time, p.data
+  from (select 1) as one left join page p on true order by p.id
+$$;
+
+-- The newest events, newest first: at most a megabyte, looked for in the newest 50,000 rows.
+create function portico_newest(at_most integer, of_types text[], for_principal text) returns setof portico_events language sql stable as $$
+  with found as (
+    select * from (select * from portico_events order by id desc limit 50000) as newest
+    where (of_types is null or type = any (of_types)) and (for_principal is null or principal is null or principal = for_principal) order by id desc limit at_most
+  ), page as (
+    select *, sum(octet_length(data)) over (order by id desc) - octet_length(data) as ahead from found
+  )
+  select id, uid, type, source, subject, principal, trace, time, data from page where ahead < 1048576 order by id desc
+$$;
+
+-- Up to which id the log is too old by the database's clock or, with counting, beyond its size.
+create function portico_bound(max_age_ms bigint, max_rows integer, counting boolean) returns bigint language sql volatile as $$
+  select greatest(
+    ((extract(epoch from clock_timestamp()) * 1000)::bigint - max_age_ms) * 1000000,
+    case when counting then (select id from portico_events order by id desc offset max_rows limit 1) end)
+$$;
+
+-- Removes at most 5,000 of the oldest events up to the bound; the newest one stays. Returns how many.
+create function portico_trim(bound bigint) returns integer language sql volatile as $$
+  with gone as (
+    delete from portico_events where id in (
+      select id from portico_events where id <= bound and id < (select max(id) from portico_events) order by id limit 5000
+    ) returning id
+  ), noted as (
+    update portico_log set trimmed = greatest(trimmed, (select max(id) from gone)) where exists (select from gone)
+  )
+  select count(*)::integer from gone
+$$;
+
+-- Takes the cursors that nobody holds any more, making them where they are new: at the position, or at the oldest event. Gives those taken.
+create function portico_take(owners text[], names text[], types text[], positions bigint[], holders uuid[], lease_ms double precision)
+returns setof portico_cursors language sql volatile as $$
+  insert into portico_cursors as c (owner, name, type, position, holder, held_until, epoch)
+  select w.owner, w.name, w.type, coalesce(w.position, (select trimmed from portico_log)), w.holder, clock_timestamp() + lease_ms * interval '1 ms', 1
+  from unnest(owners, names, types, positions, holders) as w (owner, name, type, position, holder) order by 1, 2, 3
+  on conflict (owner, name, type) do update set holder = excluded.holder, held_until = excluded.held_until, epoch = c.epoch + 1
+  where c.holder is null or c.holder = excluded.holder or c.held_until < clock_timestamp()
+  returning c.*
+$$;
+
+-- Saves positions and prolongs the hold, or lets go. Gives the holders that still held: epochs fence the others off.
+create function portico_hold(holders uuid[], epochs bigint[], positions bigint[], keeps boolean[], lease_ms double precision)
+returns setof uuid language sql volatile as $$
+  update portico_cursors c
+  set position = h.position, holder = case when h.keep then c.holder end, held_until = clock_timestamp() + lease_ms * interval '1 ms'
+  from unnest(holders, epochs, positions, keeps) as h (holder, epoch, position, keep)
+  where c.holder = h.holder and c.epoch = h.epoch
+  returning h.holder
+$$;
