@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { definePlugin, defineScope } from 'portico'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { countTokens } from '../../test/fixtures/openai-wire.ts'
 import { faults, startUpstream, type Upstream } from '../../test/fixtures/upstream.ts'
+
+const reader = definePlugin({ id: 'reader', version: '0.1.0', api: 1, summary: 'Has a scope', scopes: [defineScope('reading', 'Read')], setup() {} })
 
 let upstream: Upstream
 let other: Upstream
@@ -41,8 +44,9 @@ models = ["a"]
 [models.aliases]
 fast = "local/mock-small"
 `
-  gateway = await startTestGateway({ config, listen: true })
-  await gateway.events.waitFor('model:catalog_loaded', ({ data }) => (data as { provider: string }).provider === 'local')
+  gateway = await startTestGateway({ config, listen: true, plugins: [reader] })
+  // Waits for every provider's list.
+  await gateway.json('/v1/models')
 })
 beforeEach(() => {
   upstream.reset()
@@ -222,12 +226,25 @@ describe('who may call', () => {
     expect(anonymous.status).toBe(401)
     expect(await errorOf(anonymous)).toMatchObject({ code: 'missing_credentials', param: null, type: 'authentication_error' })
     expect((await post(hello, { as: 'wrong' })).status).toBe(401)
-    const { body: key } = await gateway.json('/api/keys', { method: 'POST', body: { name: 'x', scopes: [] } })
-    if (key?.key) {
-      const refused = await post(hello, { as: key.key })
-      expect(refused.status).toBe(403)
-      expect(await errorOf(refused)).toMatchObject({ code: 'insufficient_scope', type: 'permission_error' })
+    const { body: key } = await gateway.json('/api/keys', { method: 'POST', body: { name: 'reader', scopes: ['reading'] } })
+    const refused = await post(hello, { as: key.key })
+    expect(refused.status).toBe(403)
+    expect(await errorOf(refused)).toMatchObject({ code: 'insufficient_scope', type: 'permission_error' })
+    for (const scope of ['api', 'rpc']) {
+      const { body: good } = await gateway.json('/api/keys', { method: 'POST', body: { name: scope, scopes: [scope] } })
+      expect((await post(hello, { as: good.key })).status).toBe(200)
     }
+  })
+
+  test('no longer, loses the streams that run: an error frame and no [DONE]', async () => {
+    const { body: key } = await gateway.json('/api/keys', { method: 'POST', body: { name: 'short' } })
+    upstream.script({ hang: { frames: 2 } })
+    const response = await post({ ...hello, stream: true }, { as: key.key })
+    await gateway.json(`/api/keys/${key.id}`, { method: 'DELETE' })
+    const text = await response.text()
+    expect(text).not.toContain('[DONE]')
+    expect(text).toMatch(/data: \{"error":\{[^\n]*"code":"invalid_api_key"[^\n]*\}\n\n$/)
+    await upstream.waitForAbort()
   })
 })
 
