@@ -98,7 +98,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
   })
 
   test('with tx an event exists exactly if the transaction commits, and is heard after that', async () => {
-    await using node = await start()
+    await using node = await start({ periods: { poll: 60_000 } })
     const heard: number[] = []
     node.bus.on('watcher', noted, ({ data }) => heard.push(data.n))
     let committed = false
@@ -108,6 +108,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
       await Bun.sleep(30)
       committed = heard.length === 0
     })
+    await until(() => heard.length === 2)
     await expect(
       store().db.transaction(async (tx) => {
         await node.bus.publish('notes', noted, { n: 3 }, { tx })

@@ -94,7 +94,6 @@ export function createPump({ store, log, tail, periods }: BusParts, deliver: (ev
     let turn: Logged[] = []
     let size = 0
     for (const event of events) {
-      if (event.id <= tail.head) continue
       tail.push(event)
       turn.push(event)
       size += event.size

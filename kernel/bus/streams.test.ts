@@ -181,6 +181,17 @@ test('a cursor from a node that is ahead: what this node learns of while it asks
   expect((await reader.take(2)).map(({ event, id }) => `${event} ${id}`)).toEqual(['ready 0-2', 'note:written 0-3'])
 })
 
+test('what the log has before the tail knows of it comes once', async () => {
+  tail.reset(5n)
+  page = async () => ({ events: [logged(4), logged(7)], reached: 7n, trimmed: 0n })
+  const reader = new StreamReader(bus(), { since: '0-1' })
+  expect((await reader.take(3)).map(({ id }) => id)).toEqual(['0-1', '0-4', '0-7'])
+  const next = reader.next()
+  await Bun.sleep(1)
+  append(logged(7), logged(8))
+  expect((await next)?.id).toBe('0-8')
+})
+
 test('too many streams of a principal are the request context’s to refuse, and cost nothing', () => {
   const { request } = new StreamReader(bus()).connection
   const context = (request as any)[Symbol.for('portico.context')]

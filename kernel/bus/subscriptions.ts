@@ -161,8 +161,7 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
     for (let attempt = 1; ; attempt++) {
       try {
         await one.listener.call(event.event)
-        // A lease that was lost meanwhile is another's to count.
-        return one.hold !== null
+        return true
       } catch (error) {
         if (signal.aborted) return false
         if (attempt > retries && (await setAside(one, event, attempt, error))) return true
