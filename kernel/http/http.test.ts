@@ -27,7 +27,7 @@ describe('errors', () => {
   }
 
   test('an unknown one is a 500 that tells nothing, and is reported three ways', async () => {
-    const error = Object.assign(new Error('duplicate key in /home/x/keys.ts: select * from keys'), {
+    const error = Object.assign(new Error('duplicate key in /srv/x/keys.ts: select * from keys'), {
       code: 'ENOENT',
       status: 418,
       toResponse: () => new Response('leak'),

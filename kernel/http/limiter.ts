@@ -1,4 +1,4 @@
-/** Counts over a sliding window, in memory that does not grow: docs/decisions/0010-own-sliding-window.md. */
+/** Counts over a sliding window, in memory that does not grow: docs/decisions/0007-own-sliding-window.md. */
 
 /** What a limit says of one call. Seconds are whole and at least 1. */
 export interface LimitState {
