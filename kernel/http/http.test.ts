@@ -161,12 +161,12 @@ describe('finding', () => {
   test('the roots of a plugin that does not run answer 503; why is told at the machine only', async () => {
     const { send, http } = await testHttp({
       routes,
-      entries: [{ state: 'failed', plugin: 'pager', paths: ['/pager'], reason: 'setup: no such file /home/ann/x' }],
+      entries: [{ state: 'failed', plugin: 'pager', paths: ['/pager'], reason: 'setup: no such file /srv/ann/x' }],
     })
     const local = await send('/pager/x')
     expect([local.status, local.headers.get('retry-after')]).toEqual([503, '5'])
-    expect(await local.json()).toMatchObject({ error: { code: 'plugin_unavailable', message: expect.stringContaining('/home/ann/x') } })
-    expect(await (await send('/pager', { from: '10.0.0.1' })).text()).not.toContain('/home/ann')
+    expect(await local.json()).toMatchObject({ error: { code: 'plugin_unavailable', message: expect.stringContaining('/srv/ann/x') } })
+    expect(await (await send('/pager', { from: '10.0.0.1' })).text()).not.toContain('/srv/ann')
     http.setTable((await testHttp()).http.table)
     expect((await send('/pager')).status).toBe(404)
   })
