@@ -200,6 +200,27 @@ describe('two processes on one PostgreSQL', () => {
     expect(new Set(heard[0]).size).toBe(1_000)
   })
 
+  test('an append waits for the one before it to commit, and sees its ids', async () => {
+    const [first, second] = [await store().pool.connect(), await store().pool.connect()]
+    const append = 'select last, id from portico_append(10, 1000)'
+    const insert = `insert into portico_outbox (uid, type, source, time, data) values (gen_random_uuid(), 'note:written', 'notes', now(), '{"n":1}')`
+    await first.query(insert)
+    await first.query('begin')
+    const before = (await first.query(append)).rows[0]
+    await second.query(insert)
+    let done = false
+    const waiting = second.query(append).finally(() => {
+      done = true
+    })
+    await Bun.sleep(30)
+    expect(done).toBe(false)
+    await first.query('commit')
+    const after = (await waiting).rows[0]
+    expect(after.last).toBe(before.id)
+    expect(BigInt(after.id)).toBeGreaterThan(BigInt(before.id))
+    for (const client of [first, second]) client.release()
+  })
+
   test('each event is handled on one of them', async () => {
     await using one = await startTestBus({ store: store() })
     await using two = await startTestBus({ store: store() })
