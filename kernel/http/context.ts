@@ -63,10 +63,14 @@ export class Context implements RequestContext {
   }
 
   get loopback(): boolean {
-    this.#loopback ??=
-      !isForwarded(this.request.headers) &&
-      (this.peer.address === '' || (this.host.boundToLoopback && this.host.isTrustedProxy === null && isLoopbackAddress(this.peer.address)))
+    this.#loopback ??= this.#isNear() && !isForwarded(this.request.headers)
     return this.#loopback
+  }
+
+  #isNear(): boolean {
+    const { isLocal } = this.peer
+    if (isLocal === undefined && this.peer.address === '') return true
+    return this.host.boundToLoopback && this.host.isTrustedProxy === null && (isLocal ?? isLoopbackAddress(this.peer.address))
   }
 
   get traceparent(): string | undefined {

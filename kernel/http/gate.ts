@@ -90,7 +90,9 @@ export class Gate {
     if (token !== undefined || ticket !== undefined) this.#refuseGuessing(context)
     if (token === undefined) return this.#ask(credential, context)
     const key = cacheKey(token, context)
-    const shared = this.#pending.get(key)
+    // A method may look at the address: only requests of one address share its answer while it is made.
+    const shareKey = `${key} ${context.address}`
+    const shared = this.#pending.get(shareKey)
     if (shared !== undefined) return shared
     if (this.#pending.size >= maxPending)
       throw new GatewayError('rate_limit_exceeded', 'Too many credentials are being verified; try again.', { retryAfter: 1 })
@@ -99,8 +101,8 @@ export class Gate {
       if (result && revocations === this.#revocations) this.#remember(key, result)
       return result
     })
-    this.#pending.set(key, pending)
-    const forget = () => void this.#pending.delete(key)
+    this.#pending.set(shareKey, pending)
+    const forget = () => void this.#pending.delete(shareKey)
     pending.then(forget, forget)
     return pending
   }

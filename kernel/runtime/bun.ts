@@ -1,6 +1,6 @@
 /** Bun: serve, sockets, signals. */
 import bunAdapter from 'crossws/adapters/bun'
-import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { inTime, isLoopbackHost, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 
@@ -10,10 +10,12 @@ const idleSeconds = 255
 class BunPeer implements RuntimePeer {
   readonly #request: Request
   readonly #server: BunServer
+  readonly isLocal: boolean
 
-  constructor(request: Request, server: BunServer) {
+  constructor(request: Request, server: BunServer, isLocal: boolean) {
     this.#request = request
     this.#server = server
+    this.isLocal = isLocal
   }
 
   get address(): string {
@@ -35,6 +37,7 @@ export const bunRuntime: Runtime = {
 
 async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions): Promise<Listener> {
   const wire = bunAdapter({ hooks: sockets.hooks, idleTimeout: 60 })
+  const isLocal = isLoopbackHost(host)
   const server: BunServer = Bun.serve({
     hostname: host,
     port,
@@ -43,7 +46,7 @@ async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions
     development: false,
     websocket: { ...wire.websocket, maxPayloadLength: maxBodyBytes, backpressureLimit: 64 * 1_048_576 } as never,
     fetch(request, server): Response | Promise<Response> {
-      const peer = new BunPeer(request, server)
+      const peer = new BunPeer(request, server, isLocal)
       if (request.headers.get('upgrade')?.toLowerCase() === 'websocket') return upgrade(request, peer, server)
       return handle(request, peer)
     },

@@ -2,7 +2,7 @@
 
 import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
-import { inTime, type Listener, onSignal, type Runtime, type ServeOptions } from './runtime.ts'
+import { inTime, isLoopbackHost, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }
@@ -22,6 +22,20 @@ interface DenoGlobal {
   ): DenoServer
 }
 
+class DenoPeer implements RuntimePeer {
+  readonly #info: DenoInfo
+  readonly isLocal: boolean
+
+  constructor(info: DenoInfo, isLocal: boolean) {
+    this.#info = info
+    this.isLocal = isLocal
+  }
+
+  get address(): string {
+    return this.#info.remoteAddr.hostname ?? 'unknown'
+  }
+}
+
 const deno = (globalThis as unknown as { Deno: DenoGlobal }).Deno
 
 /** Deno as the kernel sees it. */
@@ -35,17 +49,18 @@ export const denoRuntime: Runtime = {
 async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Listener> {
   const wire = denoAdapter({ hooks: complete(sockets.hooks), idleTimeout: 60 })
   const abort = new AbortController()
+  const isLocal = isLoopbackHost(host)
   const server = deno.serve(
     { hostname: host.replace(/^\[|\]$/g, ''), port, signal: abort.signal, onListen() {}, onError: () => new Response(null, { status: 500 }) },
     (request, info) => {
-      const peer = { address: info.remoteAddr.hostname ?? 'unknown' }
+      const peer = new DenoPeer(info, isLocal)
       if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') return handle(request, peer)
-      return upgrade(request, info)
+      return upgrade(request, peer, info)
     },
   )
 
-  async function upgrade(request: Request, info: DenoInfo): Promise<Response> {
-    const admitted = await sockets.admit(request, { address: info.remoteAddr.hostname ?? 'unknown' })
+  async function upgrade(request: Request, peer: DenoPeer, info: DenoInfo): Promise<Response> {
+    const admitted = await sockets.admit(request, peer)
     if (admitted instanceof Response) return admitted
     ;(request as { context?: object }).context = admitted.context
     try {

@@ -5,6 +5,8 @@ import type { Hooks } from 'crossws'
 export interface RuntimePeer {
   /** Its address; '' in process. Read lazily, while the request is being answered. */
   readonly address: string
+  /** Known without asking for the address, which costs a quarter of a short request: the listener is bound to loopback, or is not. */
+  readonly isLocal?: boolean
   /** Bun: seconds of silence after which the connection is cut, 0 = never. Absent where there is no such time-out. */
   idleTimeout?(seconds: number): void
 }
@@ -64,4 +66,9 @@ export async function inTime(closing: Promise<unknown>): Promise<boolean> {
   const isClosed = await Promise.race([closing.then(() => true), late])
   clearTimeout(timer)
   return isClosed
+}
+
+/** True for a name or address of loopback that a listener is bound to. */
+export function isLoopbackHost(host: string): boolean {
+  return host === 'localhost' || host === '::1' || host === '[::1]' || host.startsWith('127.')
 }

@@ -5,9 +5,9 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { runtimePath } from '../fixtures/gateway-process.ts'
 
 const script = fileURLToPath(new URL('./server.ts', import.meta.url))
-const bin = (name: string) => fileURLToPath(new URL(`../../node_modules/.bin/${name}`, import.meta.url))
 const good = { authorization: 'Bearer good' }
 
 describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
@@ -17,7 +17,7 @@ describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
   let lines: AsyncIterableIterator<string>
 
   beforeAll(async () => {
-    child = spawn(bin(runtime), runtime === 'bun' ? [script] : ['run', '-A', script], { stdio: ['ignore', 'pipe', 'inherit'] })
+    child = spawn(runtimePath(runtime), runtime === 'bun' ? [script] : ['run', '-A', script], { stdio: ['pipe', 'pipe', 'inherit'] })
     lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]()
     const first = JSON.parse((await lines.next()).value)
     expect(first.runtime).toStartWith(runtime)

@@ -118,6 +118,8 @@ const listener = await runtime.serve({
 })
 http.setOrigin(listener.host, listener.port)
 console.log(JSON.stringify({ port: listener.port, runtime: `${runtime.name} ${runtime.version}` }))
+// It must not outlive the test that started it.
+process.stdin.on('end', () => process.exit(1)).resume()
 runtime.onSignal((signal) => void stop(signal))
 
 async function stop(signal: string): Promise<never> {
