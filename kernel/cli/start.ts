@@ -28,6 +28,8 @@ async function run(context: KernelCommandContext): Promise<number> {
   if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
   const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
+  const { prepareStart } = await import('../boot/prepare.ts')
+  prepareStart()
   const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog }).catch((error: unknown) => {
     throw explain(error)

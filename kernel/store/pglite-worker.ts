@@ -1,11 +1,16 @@
-/** The worker thread: opens PGlite in a folder and serves it on a unix socket. Started by pglite.ts, which holds the folder's lock. Told `stop` it closes and ends; told anything else it answers. */
+/**
+ * The worker thread: opens PGlite in the folder it is told first, and serves it on a unix socket. Started by pglite.ts, which holds the folder's lock.
+ * Told `stop` it closes and ends; told anything else it answers.
+ */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parentPort, workerData } from 'node:worker_threads'
+import { fileURLToPath } from 'node:url'
+import { parentPort } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { createWireServer } from './wire.ts'
 
-/** What pglite.ts gives the worker. */
+/** What pglite.ts tells the worker first. */
 export interface WorkerInput {
   /** Holds `data`, PGlite's own folder, and `created`, which says that it is whole. */
   readonly folder: string
@@ -14,7 +19,11 @@ export interface WorkerInput {
   readonly silenceMs: number
 }
 
-const { folder, socketPath, silenceMs } = workerData as WorkerInput
+// Compiling takes as long as opening, and needs no folder: a warm worker has done it when it is told one.
+const compiled = WebAssembly.compile(await readFile(fileURLToPath(new URL('./pglite.wasm', import.meta.resolve('@electric-sql/pglite')).href)))
+const unused = setTimeout(() => process.exit(0), 60_000)
+const { folder, socketPath, silenceMs } = await new Promise<WorkerInput>((resolve) => parentPort?.once('message', resolve))
+clearTimeout(unused)
 const parameters = { server_version: '18.3', client_encoding: 'UTF8', DateStyle: 'ISO, MDY', TimeZone: 'UTC', standard_conforming_strings: 'on' }
 
 /** Says that it is well, or why not. */
@@ -48,10 +57,10 @@ try {
 async function open(): Promise<PGlite> {
   const dataDir = join(folder, 'data')
   const created = join(folder, 'created')
-  if (existsSync(created)) return PGlite.create({ dataDir })
+  if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule: await compiled })
   rmSync(dataDir, { recursive: true, force: true })
   const image = await import('@electric-sql/pglite-prepopulatedfs')
-  const database = await PGlite.create({ dataDir, loadDataDir: await image.dataDir() })
+  const database = await PGlite.create({ dataDir, pgliteWasmModule: await compiled, loadDataDir: await image.dataDir() })
   writeFileSync(created, '')
   return database
 }

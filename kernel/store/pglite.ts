@@ -23,6 +23,27 @@ const port = 5432
 const longestPath = 100
 const workerFile = fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? './pglite-worker.ts' : './pglite-worker.js', import.meta.url).href)
 
+/** A worker that compiles PGlite and waits for its folder. */
+let warm: Worker | undefined
+
+/** Starts the worker ahead of its folder, so that PGlite compiles while the rest of the gateway loads. The next `startPglite` takes it; unused, it ends within a minute. */
+export function warmPglite(): void {
+  if (warm) return
+  const worker = new Worker(workerFile)
+  const gone = () => {
+    if (warm === worker) warm = undefined
+  }
+  worker.on('error', gone).on('exit', gone).unref()
+  warm = worker
+}
+
+function takeWorker(): Worker {
+  const worker = warm ?? new Worker(workerFile)
+  warm = undefined
+  worker.ref()
+  return worker
+}
+
 /**
  * Starts PGlite in `<dataDir>/db`, which it locks: nobody opens it twice, and a dead gateway's socket may be removed.
  * `silenceMs`: see `WireOptions`; `stuckMs`: how long one statement may run.
@@ -34,7 +55,7 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
   const socketName = `.s.PGSQL.${port}`
   const temporary = Buffer.byteLength(join(folder, socketName)) > longestPath ? await mkdtemp(join(tmpdir(), 'portico-')) : null
   const host = temporary ?? folder
-  const workerData: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs }
+  const input: WorkerInput = { folder, socketPath: join(host, socketName), silenceMs }
   const stopping = new AbortController()
   let worker: Worker
   /** When the worker last answered; undefined while it opens. PGlite cannot cancel a statement: an endless one is ended with its worker. */
@@ -48,7 +69,8 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
   let opened = open()
 
   async function open(): Promise<void> {
-    worker = new Worker(workerFile, { workerData })
+    worker = takeWorker()
+    worker.postMessage(input)
     worker.on('error', (error) => log.error('The embedded database failed', { error }))
     heard = undefined
     const said = new Promise<string | null>((resolve) =>
@@ -92,7 +114,7 @@ export async function startPglite(dataDir: string, log: Logger, { silenceMs = 10
     await stop()
     throw didNotOpen(cause as Error)
   }
-  return { connection: { host, port, user: 'postgres', password: '', database: 'postgres', ssl: false }, socketPath: workerData.socketPath, stop }
+  return { connection: { host, port, user: 'postgres', password: '', database: 'postgres', ssl: false }, socketPath: input.socketPath, stop }
 }
 
 function didNotOpen(cause: Error): GatewayError {
