@@ -17,6 +17,8 @@ export interface RequestContext {
   /** ms since the epoch. */
   readonly startedAt: number
   readonly signal: AbortSignal
+  /** Aborts `signal`, also when the head is out: saves a controller of one's own. */
+  abort(reason: unknown): void
   /** Bun: seconds of silence after which the connection is cut, 0 = never. Nothing on Deno. */
   idleTimeout(seconds: number): void
   /**

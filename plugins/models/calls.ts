@@ -1,10 +1,12 @@
 /** Calls of providers in wire form: a place among the concurrent ones, a deadline to the head, and what the answer says of the provider's health. */
 import { type Clock, GatewayError, isGatewayError } from 'portico'
-import type { ModelProvider, WireCall, WireCallRequest, WireKind } from './contract.ts'
+import type { ModelProvider, WireCall, WireCallRequest, WireKind, WireRequest } from './contract.ts'
+import { Deadlines } from './deadlines.ts'
 import { type Health, refusal } from './health.ts'
 
 const defaultConcurrent = 1_024
 const defaultTimeoutMs = 600_000
+const waits = new Deadlines()
 
 /** One provider with its state. */
 export interface Upstream {
@@ -45,27 +47,63 @@ export async function callUpstream(upstream: Upstream, kind: WireKind, request: 
     isOver = true
     upstream.active--
   }
-  const controller = new AbortController()
+  const { signal, abort } = request.abort ? { signal: request.signal, abort: request.abort } : ownSignal(request.signal)
   const began = clock.now()
+  let isLate = false
   try {
-    const { response, length, body } = await underWatch(controller, { id: provider.id, signal: request.signal, timeoutMs }, async (signal) => {
-      const response = await ask({ body: request.body, model: request.model, headers: request.headers, signal })
-      judge(response.status, upstream, began)
-      return readHead(response, request.inOne ?? 0)
+    const { response, length, body } = await new Promise<Head>((resolve, reject) => {
+      const wait = waits.start(timeoutMs, () => {
+        isLate = true
+        const late = new GatewayError('upstream_timeout', `The provider "${provider.id}" did not answer within ${timeoutMs} ms.`)
+        abort(late)
+        reject(late)
+      })
+      askForHead(ask, { ...request, signal }, upstream, began).then(
+        (head) => {
+          waits.end(wait)
+          if (isLate) head.response.body?.cancel().catch(() => undefined)
+          resolve(head)
+        },
+        (error: unknown) => {
+          waits.end(wait)
+          reject(error)
+        },
+      )
     })
     if (body === null || body instanceof ArrayBuffer) done()
     return {
       ...{ status: response.status, headers: response.headers, length, body, silenceMs: timeoutMs, done },
       abort() {
         done()
-        controller.abort()
+        abort(new GatewayError('unavailable', 'Nobody waits for the answer any more.'))
       },
     }
   } catch (error) {
     done()
-    controller.abort()
-    throw translate(error, upstream, { began, hasLeft: request.signal.aborted })
+    const hasLeft = signal.aborted && !isLate
+    abort(error)
+    throw translate(error, upstream, { began, hasLeft })
   }
+}
+
+interface Head {
+  readonly response: Response
+  readonly length: number | null
+  readonly body: WireCall['body']
+}
+
+async function askForHead(ask: (request: WireRequest) => Promise<Response>, request: WireCallRequest, upstream: Upstream, began: number): Promise<Head> {
+  const { body, model, headers, signal, inOne = 0 } = request
+  signal.throwIfAborted()
+  const response = await ask({ body, model, headers, signal })
+  judge(response.status, upstream, began)
+  return readHead(response, inOne)
+}
+
+/** A signal that follows the given one, and can be aborted. */
+function ownSignal(outer: AbortSignal): { signal: AbortSignal; abort(reason: unknown): void } {
+  const controller = new AbortController()
+  return { signal: AbortSignal.any([outer, controller.signal]), abort: (reason) => controller.abort(reason) }
 }
 
 /** What the answer says of the provider; throws when it is not for the client. */
@@ -81,7 +119,7 @@ function judge(status: number, { provider, health }: Upstream, began: number): v
   }
 }
 
-async function readHead(response: Response, inOne: number): Promise<Pick<WireCall, 'length' | 'body'> & { response: Response }> {
+async function readHead(response: Response, inOne: number): Promise<Head> {
   const length = lengthOf(response.headers)
   if (length === null || length > inOne) return { response, length, body: response.body }
   try {
@@ -98,43 +136,6 @@ function lengthOf(headers: Headers): number | null {
   const length = headers.get('content-length')
   if (length === null || !/^\d{1,15}$/.test(length) || (headers.get('content-encoding') ?? 'identity') !== 'identity') return null
   return Number(length)
-}
-
-interface WatchOptions {
-  readonly id: string
-  readonly signal: AbortSignal
-  readonly timeoutMs: number
-}
-
-/** The work under the caller's signal and a deadline; the work need not heed either. */
-async function underWatch<T extends { response: Response }>(
-  controller: AbortController,
-  { id, signal, timeoutMs }: WatchOptions,
-  work: (signal: AbortSignal) => Promise<T>,
-): Promise<T> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let leave = () => {}
-  try {
-    return await new Promise<T>((resolve, reject) => {
-      let isWaiting = true
-      const stop = (reason: unknown) => {
-        isWaiting = false
-        controller.abort(reason)
-        reject(reason)
-      }
-      leave = () => stop(signal.reason)
-      if (signal.aborted) return leave()
-      signal.addEventListener('abort', leave, { once: true })
-      timer = setTimeout(() => stop(new GatewayError('upstream_timeout', `The provider "${id}" did not answer within ${timeoutMs} ms.`)), timeoutMs)
-      work(controller.signal).then((answer) => {
-        if (isWaiting) resolve(answer)
-        else answer.response.body?.cancel().catch(() => undefined)
-      }, reject)
-    })
-  } finally {
-    clearTimeout(timer)
-    signal.removeEventListener('abort', leave)
-  }
 }
 
 function translate(error: unknown, { provider, health }: Upstream, { began, hasLeft }: { began: number; hasLeft: boolean }): unknown {

@@ -20,7 +20,7 @@ export interface WireRequest {
   readonly body: Uint8Array
   /** The provider's own name of the model. */
   readonly model: string
-  /** Aborted when nobody waits for the answer any more, also while its body is being read. */
+  /** Aborted when nobody waits for the answer any more, also while its body is being read: reject then. */
   readonly signal: AbortSignal
   /** The few headers of the client that concern the upstream: lower case. Never a credential. */
   readonly headers?: Readonly<Record<string, string>>
@@ -92,6 +92,8 @@ export type WireKind = 'chat' | 'embeddings'
 /** A call through the service. */
 export interface WireCallRequest extends WireRequest {
   readonly provider: string
+  /** Aborts `signal`. Without it the call makes a signal of its own, which costs as much as all the rest. */
+  abort?(reason: unknown): void
   /** Bodies of at most so many announced bytes are read before the call returns: much cheaper than a stream. Default 0. */
   readonly inOne?: number
 }

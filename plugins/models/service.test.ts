@@ -40,6 +40,7 @@ function start(providers: readonly ModelProvider[], options: Partial<ModelsOptio
 
 const named = (id: string, models: () => Promise<{ id: string }[]>): ModelProvider => ({ id, models, chat: async () => Response.json({}) })
 const never = () => new Promise<never>(() => {})
+const silent = ({ signal }: { signal: AbortSignal }) => new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
 
 describe('the catalog', () => {
   test('holds every provider’s models, sorted, and is the same array until something changes', async () => {
@@ -147,7 +148,7 @@ describe('a provider that fails', () => {
   })
 
   test('for clients that leave is not', async () => {
-    const { events, call, codeOf } = start([{ id: 'p', models: async () => [], chat: never }])
+    const { events, call, codeOf } = start([{ id: 'p', models: async () => [], chat: silent }])
     for (let n = 0; n < 8; n++) {
       const leaving = new AbortController()
       const pending = codeOf(call('p', { signal: leaving.signal }))
@@ -173,7 +174,7 @@ describe('a provider that fails', () => {
 
 describe('calls at once', () => {
   test('are capped for each provider, so that one that hangs starves no other', async () => {
-    const hangs: ModelProvider = { id: 'hangs', maxConcurrent: 256, models: async () => [], chat: never }
+    const hangs: ModelProvider = { id: 'hangs', maxConcurrent: 256, models: async () => [], chat: silent }
     const { models, call, codeOf } = start([hangs, createScriptedProvider({ id: 'p', otherwise: { text: 'hi' } })])
     const leaving = new AbortController()
     const pending = Array.from({ length: 256 }, () => codeOf(call('hangs', { signal: leaving.signal })))

@@ -32,6 +32,7 @@ export async function forward(kind: 'chat' | 'embeddings', request: Request, { m
     model,
     body: model === span.model ? body : replaceModel(body, span, model),
     signal: context.signal,
+    abort: (reason) => context.abort(reason),
     headers: pick(request.headers),
     inOne: small,
   })
