@@ -7,7 +7,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parentPort } from 'node:worker_threads'
-import { PGlite } from '@electric-sql/pglite'
+import type { PGlite } from '@electric-sql/pglite'
 import { createWireServer } from './wire.ts'
 
 /** What pglite.ts tells the worker first. */
@@ -19,8 +19,9 @@ export interface WorkerInput {
   readonly silenceMs: number
 }
 
-// Compiling takes as long as opening, and needs no folder: a warm worker has done it when it is told one.
-const compiled = WebAssembly.compile(await readFile(fileURLToPath(new URL('./pglite.wasm', import.meta.resolve('@electric-sql/pglite')).href)))
+// Compiling takes as long as opening, and needs neither the library's own code nor a folder: a warm worker has done it when it is told one.
+const compiled = readFile(fileURLToPath(new URL('./pglite.wasm', import.meta.resolve('@electric-sql/pglite')).href)).then((bytes) => WebAssembly.compile(bytes))
+const library = import('@electric-sql/pglite')
 const unused = setTimeout(() => process.exit(0), 60_000)
 const { folder, socketPath, silenceMs } = await new Promise<WorkerInput>((resolve) => parentPort?.once('message', resolve))
 clearTimeout(unused)
@@ -55,12 +56,13 @@ try {
 
 /** The first time from the prepared image: making a new cluster takes seconds. An image that a crash left half unpacked is thrown away. */
 async function open(): Promise<PGlite> {
+  const [{ PGlite }, pgliteWasmModule] = await Promise.all([library, compiled])
   const dataDir = join(folder, 'data')
   const created = join(folder, 'created')
-  if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule: await compiled })
+  if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule })
   rmSync(dataDir, { recursive: true, force: true })
   const image = await import('@electric-sql/pglite-prepopulatedfs')
-  const database = await PGlite.create({ dataDir, pgliteWasmModule: await compiled, loadDataDir: await image.dataDir() })
+  const database = await PGlite.create({ dataDir, pgliteWasmModule, loadDataDir: await image.dataDir() })
   writeFileSync(created, '')
   return database
 }

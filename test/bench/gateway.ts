@@ -1,6 +1,7 @@
 /** The gateway of the benchmark: the real command, as a user starts it, with a real key. */
 import { spawn } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -11,7 +12,7 @@ const bootToken = 'bench-boot-token-that-is-long-enough-0001'
 /** A running gateway. */
 export interface BenchGateway {
   readonly url: string
-  /** ms from the spawn to its URL on stdout. */
+  /** ms from the spawn to ready. */
   readonly startedIn: number
   stop(): Promise<void>
 }
@@ -23,38 +24,37 @@ export async function temporaryFolder(scope: AsyncDisposableStack): Promise<stri
   return folder
 }
 
-/** Starts `portico start` on the data folder; resolves when it says where it listens, which it does after ready (deadline 60 s). */
+/** Starts `portico start` on the data folder; resolves when `run.json` is there, which the gateway writes once it is ready and listens (deadline 60 s). */
 export async function startGateway(dataDir: string, config = ''): Promise<BenchGateway> {
   const file = join(dataDir, 'bench.toml')
+  const runFile = join(dataDir, 'run.json')
   await writeFile(file, config, { mode: 0o600 })
   const at = performance.now()
   const env = { ...process.env, PORTICO_TOKEN: bootToken, BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
   const child = spawn(process.execPath, [main, 'start', '--port', '0', '--data-dir', dataDir, '--config', file], { stdio: ['ignore', 'pipe', 'pipe'], env })
+  let output = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (chunk: Buffer) => {
+      output += chunk.toString()
+    })
+  }
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
   const stop = async () => {
     child.kill('SIGTERM')
     await ended
   }
-  let output = ''
-  try {
-    const url = await new Promise<string>((resolve, reject) => {
-      const look = (chunk: Buffer) => {
-        output += chunk.toString()
-        const found = /http:\/\/127\.0\.0\.1:\d+/.exec(output)
-        if (found) resolve(found[0])
-      }
-      child.stdout.on('data', look)
-      child.stderr.on('data', (chunk: Buffer) => {
-        output += chunk.toString()
-      })
-      child.once('exit', (code) => reject(new Error(`the gateway ended with ${code}:\n${output}`)))
-      setTimeout(() => reject(new Error(`the gateway was not ready within 60 s:\n${output}`)), 60_000).unref()
-    })
-    return { url, startedIn: performance.now() - at, stop }
-  } catch (error) {
-    await stop()
-    throw error
+  while (!existsSync(runFile)) {
+    await new Promise((resolve) => setTimeout(resolve, 1))
+    if (child.exitCode !== null || performance.now() - at > 60_000) {
+      await stop()
+      throw new Error(`the gateway was not ready:\n${output}`)
+    }
   }
+  const startedIn = performance.now() - at
+  const { url } = JSON.parse(await readFile(runFile, 'utf8')) as { url: string }
+  const ready = await fetch(`${url}/health/ready`)
+  if (!ready.ok) throw new Error(`the gateway says it is not ready: ${ready.status} ${await ready.text()}`)
+  return { url, startedIn, stop }
 }
 
 /** Makes a key as an administrator would. */
