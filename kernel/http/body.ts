@@ -7,11 +7,14 @@ import type { Target } from './table.ts'
 export function limitBody(context: Context, target: Target, gatewayLimit: number): Request {
   const { request } = context
   const { headers, method } = request
-  if (method === 'GET' || method === 'HEAD') return request
+  const hasNone = method === 'GET' || method === 'HEAD'
   const length = headers.get('content-length')
-  const isCounted = length === null && (headers.has('transfer-encoding') || (context.peer.address === '' && request.body !== null))
+  const isChunked = headers.has('transfer-encoding')
+  if (isChunked && (hasNone || length !== null)) throw new GatewayError('invalid_request', 'Transfer-Encoding does not belong here.')
+  // In process nothing announces a length.
+  const isCounted = isChunked || (length === null && !hasNone && context.peer.isLocal === undefined && request.body !== null)
   if (!isCounted && (length === null || length === '0')) return request
-  if (target.takesJson && !/^application\/json\s*(;|$)/i.test(headers.get('content-type') ?? '')) {
+  if (target.takesJson && !hasNone && !/^application\/json\s*(;|$)/i.test(headers.get('content-type') ?? '')) {
     throw new GatewayError('unsupported_media_type', 'This route takes JSON; send Content-Type: application/json.')
   }
   const limit = Math.min(target.group.options.bodyLimit ?? gatewayLimit, gatewayLimit)
@@ -19,7 +22,6 @@ export function limitBody(context: Context, target: Target, gatewayLimit: number
     if (!(Number(length) <= limit)) throw tooLarge(limit)
     return request
   }
-  if (length !== null) throw new GatewayError('invalid_request', 'Content-Length and Transfer-Encoding contradict each other.')
   return request.body === null ? request : new Request(request, { body: counted(request.body, limit, context), duplex: 'half' } as RequestInit)
 }
 

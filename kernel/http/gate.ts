@@ -71,7 +71,7 @@ export class Gate {
 
   #presented({ request, url, queryAt }: Context, { group, socket }: Target): { token?: string; ticket?: string } {
     const given = request.headers.get('authorization')
-    const bearer = given === null ? undefined : /^bearer +([^\s]+)\s*$/i.exec(given)?.[1]
+    const bearer = given === null ? undefined : bearerOf(given)
     const token = bearer ?? (given === null ? (request.headers.get('x-api-key') ?? undefined) : undefined)
     if (queryAt === -1 || !/[?&](?:token|ticket)=/.test(url)) return { token }
     const query = new URLSearchParams(url.slice(queryAt + 1))
@@ -149,6 +149,10 @@ export class Gate {
     const { allowed, resetSeconds } = this.#failures.peek(addressKey(address))
     if (!allowed) throw new GatewayError('rate_limit_exceeded', 'Too many unknown credentials from this address; wait.', { retryAfter: resetSeconds })
   }
+}
+
+function bearerOf(header: string): string | undefined {
+  return header.startsWith('Bearer ') && header.indexOf(' ', 7) === -1 ? header.slice(7) || undefined : /^bearer +(\S+)\s*$/i.exec(header)?.[1]
 }
 
 /** A token may be good from loopback only, so the same token counts as another one there. No token is kept in memory as it was sent. */

@@ -32,37 +32,17 @@ export interface HttpOptions {
   isUnavailable?(error: unknown): boolean
 }
 
-/** The room. */
-export interface Http {
-  /** Answers a request. Never rejects. `peer.address` is '' for calls in process. */
-  handle(request: Request, peer: Peer): Response | Promise<Response>
-  setTable(table: RouteTable): void
-  readonly table: RouteTable
-  /** After listening: the names this gateway answers to depend on it. */
-  setOrigin(host: string, port: number): void
-  /** What the runtime upgrades sockets through. */
-  readonly sockets: SocketDoor
-  /** Ends streams and sockets (4001) of that credential, aborts its requests, drops its cached tokens. */
-  revoke(via: string): void
-  /** New requests are answered 503. */
-  closeIntake(): void
-  /** Ends event streams and sockets (1001). */
-  endEvents(): void
-  /** Waits for requests without a head and for `work` holds; at the deadline ends them. */
-  drain(deadlineMs: number): Promise<void>
-  onRequest(listener: (record: RequestRecord) => void): () => void
-  stats(): KernelStats
-}
-
 const defaultDeadline = 30_000
 const stopRetrySeconds = 5
 
 /** Makes the room; nothing is open before the runtime serves. */
 export function createHttp(options: HttpOptions): Http {
-  return new HttpRoom(options)
+  return new Http(options)
 }
 
-class HttpRoom implements Http {
+/** The room. */
+export class Http {
+  /** What the runtime upgrades sockets through. */
   readonly sockets: SocketDoor
   readonly #options: HttpOptions
   readonly #host: ContextHost
@@ -104,18 +84,22 @@ class HttpRoom implements Http {
     })
   }
 
+  /** The routes in force. */
   get table(): RouteTable {
     return this.#table
   }
 
+  /** Puts other routes in force, for every request that comes from now on. */
   setTable(table: RouteTable): void {
     this.#table = table
   }
 
+  /** After listening: the names this gateway answers to depend on it. */
   setOrigin(host: string, port: number): void {
     this.#door.setOrigin(host, port)
   }
 
+  /** Answers a request. Never rejects. `peer.address` is '' for calls in process. */
   handle(request: Request, peer: Peer): Response | Promise<Response> {
     this.#total++
     this.#inFlight++
@@ -130,19 +114,23 @@ class HttpRoom implements Http {
     return answer instanceof Promise ? this.#inTime(context, answer, startedAt) : this.#finish(context, answer, startedAt)
   }
 
+  /** Ends streams and sockets (4001) of that credential, aborts its requests, drops its cached tokens. */
   revoke(via: string): void {
     this.#gate.revoke(via)
     this.#connections.revoke(via)
   }
 
+  /** New requests are answered 503 from now on. */
   closeIntake(): void {
     this.#isClosed = true
   }
 
+  /** Ends event streams and sockets (1001). */
   endEvents(): void {
     this.#connections.end('events')
   }
 
+  /** Waits for requests without a head and for `work` holds; at the deadline ends them, and gives them half a second more. */
   async drain(deadlineMs: number): Promise<void> {
     const isIdle = () => this.#inFlight === 0 && this.#connections.count('work') === 0
     const waitIdle = (ms: number) => {
@@ -163,11 +151,13 @@ class HttpRoom implements Http {
     await waitIdle(500)
   }
 
+  /** Calls the listener for each finished request; returns the undo. */
   onRequest(listener: (record: RequestRecord) => void): () => void {
     this.#listeners.add(listener)
     return () => void this.#listeners.delete(listener)
   }
 
+  /** Numbers of now. */
   stats(): KernelStats {
     return {
       gauges: {

@@ -28,7 +28,7 @@ export interface ServeOptions {
   readonly host: string
   /** 0 = any free port. */
   readonly port: number
-  /** A backstop: the kernel judges sizes first. */
+  /** Of one socket message, on Bun; the kernel judges bodies itself. */
   readonly maxBodyBytes: number
   handle(request: Request, peer: RuntimePeer): Response | Promise<Response>
   readonly sockets: SocketDoor
