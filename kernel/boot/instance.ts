@@ -1,12 +1,12 @@
 /** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
 import type { Bus } from '../bus/bus.ts'
+import type { RouteGroup } from '../contract/access.ts'
 import { GatewayError } from '../contract/errors.ts'
+import type { GatewayEvent } from '../contract/event.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
 import type { Clock, Database, ListenOptions, Logger, PluginContext, PublishOptions } from '../contract/plugin.ts'
 import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef, SlotRef } from '../contract/refs.ts'
-import type { RouteGroup } from '../contract/access.ts'
-import type { GatewayEvent } from '../contract/event.ts'
 import type { SocketRoute } from '../contract/socket.ts'
 import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
 import { withDeadline } from './deadline.ts'
@@ -71,7 +71,11 @@ export class Instance {
     const ms = plugin.setupDeadline ?? setupDeadline
     try {
       const call = plugin.setup as unknown as (ctx: PluginContext) => unknown
-      const returned = await withDeadline(Promise.resolve().then(() => call(this.#context())), ms, 'setup')
+      const returned = await withDeadline(
+        Promise.resolve().then(() => call(this.#context())),
+        ms,
+        'setup',
+      )
       this.#result = (returned ?? {}) as Result
       const problems = this.#checkResult(returned)
       const { compiled, problems: routeProblems } = await withDeadline(
@@ -119,7 +123,8 @@ export class Instance {
       if (this.#result.services?.[key] == null) problems.push({ where, key: `services.${key}`, what: 'is declared in provides, but setup did not return it' })
     }
     for (const key of Object.keys(this.#result.services ?? {})) {
-      if (!Object.hasOwn(this.planned.plugin.provides ?? {}, key)) problems.push({ where, key: `services.${key}`, what: 'is returned by setup, but not declared in provides' })
+      if (!Object.hasOwn(this.planned.plugin.provides ?? {}, key))
+        problems.push({ where, key: `services.${key}`, what: 'is returned by setup, but not declared in provides' })
     }
     return problems
   }

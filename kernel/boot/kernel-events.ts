@@ -7,7 +7,11 @@ const withReason = t.Object({ plugin: t.String(), version: t.String(), reason: t
 
 export const pluginReady = defineEvent('plugin:ready', plugin, { scope: admin, durable: true, summary: 'A plugin is set up and its routes answer' })
 export const pluginFailed = defineEvent('plugin:failed', withReason, { scope: admin, durable: true, summary: 'A plugin failed and was unwound' })
-export const pluginBlocked = defineEvent('plugin:blocked', withReason, { scope: admin, durable: true, summary: 'A plugin cannot start: what it requires failed' })
+export const pluginBlocked = defineEvent('plugin:blocked', withReason, {
+  scope: admin,
+  durable: true,
+  summary: 'A plugin cannot start: what it requires failed',
+})
 export const pluginStopped = defineEvent('plugin:stopped', plugin, { scope: admin, durable: true, summary: 'A plugin was stopped' })
 export const systemError = defineEvent('system:error', t.Object({ plugin: t.String(), what: t.String(), message: t.String() }), {
   scope: admin,

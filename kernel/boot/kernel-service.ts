@@ -1,7 +1,6 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
 import type { Bus } from '../bus/bus.ts'
-import { redactConfig } from '../config/index.ts'
-import { configJsonSchema } from '../config/index.ts'
+import { configJsonSchema, redactConfig } from '../config/index.ts'
 import type { ComponentHealth, Kernel, PluginInfo } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import type { Store } from '../store/open.ts'

@@ -2,8 +2,8 @@
 import type { Bus } from '../bus/bus.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
-import { PlanError, type Problem } from '../contract/problem.ts'
 import { authMethods } from '../contract/principal.ts'
+import { PlanError, type Problem } from '../contract/problem.ts'
 import type { TableEntry } from '../http/table.ts'
 import type { Store } from '../store/open.ts'
 import { Instance, type InstanceHost } from './instance.ts'
@@ -63,7 +63,12 @@ export async function readyPlugins(instances: ReadonlyMap<string, Instance>, hos
 export function tableEntry(instance: Instance): TableEntry {
   const { state, compiled } = instance
   if ((state === 'ready' || state === 'pending') && compiled) return { state: 'ready', compiled }
-  return { state: state === 'blocked' || state === 'stopped' ? state : 'failed', plugin: instance.id, paths: instance.planned.plugin.paths ?? [], reason: instance.reason ?? 'it is not running' }
+  return {
+    state: state === 'blocked' || state === 'stopped' ? state : 'failed',
+    plugin: instance.id,
+    paths: instance.planned.plugin.paths ?? [],
+    reason: instance.reason ?? 'it is not running',
+  }
 }
 
 const stateEvents = { ready: pluginReady, failed: pluginFailed, blocked: pluginBlocked, stopped: pluginStopped } as const

@@ -3,8 +3,8 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pgTable, text } from 'drizzle-orm/pg-core'
-import { defineEvent, defineScope, defineService, defineSlot, definePlugin, open, type Plugin, type PluginDescriptor, rpc, t } from 'portico'
-import { type PlanError, type Problem } from '../contract/problem.ts'
+import { defineEvent, definePlugin, defineScope, defineService, defineSlot, open, type Plugin, type PluginDescriptor, rpc, t } from 'portico'
+import type { PlanError, Problem } from '../contract/problem.ts'
 import { planGateway, startGateway } from './start.ts'
 
 const setup = () => {}
@@ -38,7 +38,9 @@ describe('the plan names every problem of the descriptors, all at once', () => {
   const panels = defineSlot<string>('panels')
 
   test('two plugins with one id', async () => {
-    expect(await planProblems([plugin({ id: 'twin' }), plugin({ id: 'twin' })])).toContainEqual(expect.objectContaining({ where: 'twin', what: 'two plugins have this id' }))
+    expect(await planProblems([plugin({ id: 'twin' }), plugin({ id: 'twin' })])).toContainEqual(
+      expect.objectContaining({ where: 'twin', what: 'two plugins have this id' }),
+    )
   })
 
   test('two owners of a root, an event, a scope, a service, a slot: each names the second plugin, the key and the first owner', async () => {
@@ -59,7 +61,10 @@ describe('the plan names every problem of the descriptors, all at once', () => {
   })
 
   test('a circle of requirements, by its way', async () => {
-    const problems = await planProblems([plugin({ id: 'a', requires: { pong }, provides: { ping } }), plugin({ id: 'b', requires: { ping }, provides: { pong } })])
+    const problems = await planProblems([
+      plugin({ id: 'a', requires: { pong }, provides: { ping } }),
+      plugin({ id: 'b', requires: { ping }, provides: { pong } }),
+    ])
     expect(problems).toEqual([expect.objectContaining({ what: 'plugins require each other in a circle', found: 'a → b → a' })])
   })
 
@@ -83,7 +88,9 @@ describe('the plan names every problem of the descriptors, all at once', () => {
     const problems = await planProblems([configured], '[pager]\nretires = 3\n[pagr]\n')
     expect(problems).toContainEqual(expect.objectContaining({ key: expect.stringContaining('retires'), nearest: expect.stringContaining('retries') }))
     expect(problems).toContainEqual(expect.objectContaining({ key: expect.stringContaining('pagr'), nearest: 'pager' }))
-    expect(await planProblems([configured], '[pager]\nretries = "three"\n')).toContainEqual(expect.objectContaining({ key: expect.stringContaining('retries'), expected: expect.stringContaining('integer') }))
+    expect(await planProblems([configured], '[pager]\nretries = "three"\n')).toContainEqual(
+      expect.objectContaining({ key: expect.stringContaining('retries'), expected: expect.stringContaining('integer') }),
+    )
   })
 
   test('a module that is no plugin, and one that cannot be found', async () => {
@@ -106,7 +113,8 @@ describe('what only setup shows is named as precisely, all at once', () => {
       returning('bare', { routes: [{ get() {} }] }, { paths: ['/c'] }),
       plugin({ id: 'talker', setup: (ctx: { publish(ref: unknown, data: unknown): void }) => ctx.publish(other, {}) } as never),
     ])
-    const named = (where: string, key: string) => problems.some((problem) => problem.where === where && `${problem.key} ${problem.what} ${problem.found}`.includes(key))
+    const named = (where: string, key: string) =>
+      problems.some((problem) => problem.where === where && `${problem.key} ${problem.what} ${problem.found}`.includes(key))
     expect(named('outside', '/elsewhere')).toBe(true)
     expect(problems).toContainEqual(expect.objectContaining({ where: 'slip', key: 'route', nearest: 'routes' }))
     expect(problems.some(({ where }) => where === 'bare')).toBe(true)

@@ -3,10 +3,10 @@ import { getTableName, isTable } from 'drizzle-orm'
 import { type ConfigSection, kernelSections, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
 import { kernel } from '../contract/kernel-service.ts'
 import type { Plugin } from '../contract/plugin.ts'
-import { nearestName, type Problem } from '../contract/problem.ts'
 import { authMethods } from '../contract/principal.ts'
+import { nearestName, type Problem } from '../contract/problem.ts'
 import { admin, api, type EventRef, rpc, type ScopeRef, type ServiceRef, type SlotRef } from '../contract/refs.ts'
-import { t, type TSchema } from '../contract/schema.ts'
+import { type TSchema, t } from '../contract/schema.ts'
 import { kernelEvents } from './kernel-events.ts'
 import type { LoadedPlugin } from './load.ts'
 
@@ -95,7 +95,8 @@ function checkDescriptor(plugin: Plugin, from: string, problems: Problem[]): voi
   }
   if (from !== 'builtin') {
     for (const { type } of plugin.events ?? []) {
-      if (!type.startsWith(`${plugin.id}:`)) problems.push({ where, key: type, what: 'event type does not begin with the plugin\'s id', expected: `${plugin.id}:…` })
+      if (!type.startsWith(`${plugin.id}:`))
+        problems.push({ where, key: type, what: "event type does not begin with the plugin's id", expected: `${plugin.id}:…` })
     }
   }
   for (const path of plugin.paths ?? []) {
@@ -107,7 +108,7 @@ function checkDescriptor(plugin: Plugin, from: string, problems: Problem[]): voi
   const prefix = `${plugin.id.replaceAll('-', '_')}_`
   for (const table of Object.values(plugin.tables ?? {})) {
     if (isTable(table) && !getTableName(table).startsWith(prefix)) {
-      problems.push({ where, key: getTableName(table), what: 'table name does not begin with the plugin\'s id', expected: `${prefix}…` })
+      problems.push({ where, key: getTableName(table), what: "table name does not begin with the plugin's id", expected: `${prefix}…` })
     }
   }
 }
@@ -131,7 +132,12 @@ function claim<Ref>(plugins: readonly LoadedPlugin[], what: string, kernels: rea
   return { claimed, owners }
 }
 
-function checkReferences(plugins: readonly LoadedPlugin[], services: ReadonlyMap<string, string>, slots: ReadonlyMap<string, string>, problems: Problem[]): void {
+function checkReferences(
+  plugins: readonly LoadedPlugin[],
+  services: ReadonlyMap<string, string>,
+  slots: ReadonlyMap<string, string>,
+  problems: Problem[],
+): void {
   for (const { plugin } of plugins) {
     for (const ref of Object.values(plugin.requires ?? {})) {
       if (!services.has(ref.id)) {
@@ -139,7 +145,8 @@ function checkReferences(plugins: readonly LoadedPlugin[], services: ReadonlyMap
       }
     }
     for (const ref of plugin.adds ?? []) {
-      if (!slots.has(ref.id)) problems.push({ where: plugin.id, key: ref.id, what: 'no loaded plugin owns this slot', nearest: nearestName(ref.id, slots.keys()) })
+      if (!slots.has(ref.id))
+        problems.push({ where: plugin.id, key: ref.id, what: 'no loaded plugin owns this slot', nearest: nearestName(ref.id, slots.keys()) })
     }
   }
 }
@@ -156,7 +163,12 @@ function before({ plugin }: LoadedPlugin, services: ReadonlyMap<string, string>,
   return [...serviceNeeds(plugin, services), ...optional, ...(plugin.adds ?? []).map((ref) => slots.get(ref.id) ?? '')]
 }
 
-function sortPlugins(plugins: readonly LoadedPlugin[], services: ReadonlyMap<string, string>, slots: ReadonlyMap<string, string>, problems: Problem[]): LoadedPlugin[] {
+function sortPlugins(
+  plugins: readonly LoadedPlugin[],
+  services: ReadonlyMap<string, string>,
+  slots: ReadonlyMap<string, string>,
+  problems: Problem[],
+): LoadedPlugin[] {
   const byId = new Map(plugins.map((entry) => [entry.plugin.id, entry]))
   const sorted: LoadedPlugin[] = []
   const state = new Map<string, 'visiting' | 'done'>()

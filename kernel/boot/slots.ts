@@ -26,7 +26,11 @@ export class Slots {
     const entry: Entry = { ...at, item: guardItem(item, at.owner, slot, this.#onError) }
     const next = [...(this.#entries.get(slot) ?? []), entry].sort((a, b) => a.order - b.order || a.planIndex - b.planIndex)
     this.#set(slot, next)
-    return () => this.#set(slot, (this.#entries.get(slot) ?? []).filter((other) => other !== entry))
+    return () =>
+      this.#set(
+        slot,
+        (this.#entries.get(slot) ?? []).filter((other) => other !== entry),
+      )
   }
 
   /** The items now; the same array until the slot changes. */
@@ -69,7 +73,10 @@ function guardFunction(call: Callable, self: unknown, options: GuardOptions): Ca
   const rethrow = (error: unknown): never => {
     if (isGatewayError(error) || isAbort(error)) throw error
     options.onError(options.owner, `${options.slot}.${options.name}`, error)
-    throw new GatewayError('plugin_failed', `Its ${options.name}() in the slot "${options.slot}" failed; the log has the cause.`, { plugin: options.owner, cause: error })
+    throw new GatewayError('plugin_failed', `Its ${options.name}() in the slot "${options.slot}" failed; the log has the cause.`, {
+      plugin: options.owner,
+      cause: error,
+    })
   }
   return (...args) => {
     try {

@@ -5,8 +5,8 @@ import { busMigrations, createBus } from '../bus/bus.ts'
 import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
+import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { PlanError } from '../contract/problem.ts'
-import { authMethods, type AuthMethod } from '../contract/principal.ts'
 import { createHttp, type Http } from '../http/http.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
@@ -79,7 +79,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const logFor = options.log?.(early.log, redactor) ?? silentLog
   const undo: (() => Promise<unknown>)[] = []
   const unwind = async () => {
-    for (const step of undo.splice(0).reverse()) await step().catch((error: unknown) => logFor('kernel').error('a step of the stop failed', { error: String(error) }))
+    for (const step of undo.splice(0).reverse())
+      await step().catch((error: unknown) => logFor('kernel').error('a step of the stop failed', { error: String(error) }))
   }
   try {
     // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
@@ -174,7 +175,12 @@ async function planFrom(raw: RawConfig, options: GatewayOptions): Promise<Plan> 
   const instead = options.plugins !== undefined
   const known = instead ? {} : builtins
   const disabled = new Set(Object.keys(known).filter((id) => isDisabled(raw, id)))
-  const { plugins, problems } = await loadPlugins({ builtins: known as Readonly<Record<string, PluginLoader>>, disabled, specifiers: raw.plugins, baseDir: raw.baseDir })
+  const { plugins, problems } = await loadPlugins({
+    builtins: known as Readonly<Record<string, PluginLoader>>,
+    disabled,
+    specifiers: raw.plugins,
+    baseDir: raw.baseDir,
+  })
   const given = [...(options.plugins ?? []), ...(options.extraPlugins ?? [])].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
   const plan = makePlan([...plugins, ...given], raw, Object.keys(builtins))
   return { ...plan, problems: [...problems, ...plan.problems] }

@@ -36,5 +36,7 @@ export function settleSecret(schema: TSchema, written: string, path: Path, settl
 export function exposedSecrets(raw: RawConfig, secrets: readonly ResolvedSecret[]): string[] {
   if (raw.privateFile) return []
   const literals = secrets.filter(({ reference }) => reference === null)
-  return literals.map(({ section, key }) => `[${section}] ${key} stands in a file that others can read: chmod 600 ${raw.file}, or write "env:NAME" or "file:PATH" instead.`)
+  return literals.map(
+    ({ section, key }) => `[${section}] ${key} stands in a file that others can read: chmod 600 ${raw.file}, or write "env:NAME" or "file:PATH" instead.`,
+  )
 }

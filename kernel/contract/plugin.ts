@@ -76,11 +76,7 @@ export interface PluginContext<
   /** Listens. A throw is reported, never felt by the publisher. */
   on<D>(ref: EventRef<string, D>, listener: (event: GatewayEvent<string, D>) => void | Promise<void>, options?: ListenOptions): void
   /** Publishes an event this plugin owns. Durable: settles when its row is written (with `tx`: in the transaction). Live: returns nothing. */
-  publish<E extends Events[number]>(
-    ref: E,
-    data: DataOf<E>,
-    options?: PublishOptions,
-  ): E extends EventRef<string, unknown, true> ? Promise<void> : void
+  publish<E extends Events[number]>(ref: E, data: DataOf<E>, options?: PublishOptions): E extends EventRef<string, unknown, true> ? Promise<void> : void
   /** Adds to a slot named in `adds`; lower `order` (default 0) comes first. */
   add<T>(slot: SlotRef<T>, item: T, options?: { order?: number }): void
   /** The items of a slot this plugin owns, now. Calls of their functions go through the kernel's guard: a throw names the item's owner. */
@@ -137,16 +133,13 @@ export interface PluginDescriptor<
   onFailure?: 'continue' | 'abort'
   /** ms for setup; default 10,000. */
   setupDeadline?: number
-  setup(
-    ctx: PluginContext<Static<Config>, Events, Requires, Optional>,
-  ): MaybePromise<SetupReturn<NoInfer<Provides>, Static<Config>>>
+  setup(ctx: PluginContext<Static<Config>, Events, Requires, Optional>): MaybePromise<SetupReturn<NoInfer<Provides>, Static<Config>>>
 }
 
 const brand = Symbol.for('portico.plugin')
 
 /** A plugin, its types erased: what the kernel loads. */
-export interface Plugin
-  extends Omit<PluginDescriptor<TSchema, readonly EventRef[], ServiceRefs, ServiceRefs, ServiceRefs>, 'setup'> {
+export interface Plugin extends Omit<PluginDescriptor<TSchema, readonly EventRef[], ServiceRefs, ServiceRefs, ServiceRefs>, 'setup'> {
   readonly [brand]: true
   setup(ctx: never): unknown
 }

@@ -28,9 +28,13 @@ export function formatProblem(problem: Problem): string {
 export class PlanError extends GatewayError {
   readonly problems: readonly Problem[]
   constructor(problems: readonly Problem[], code: 'plan_invalid' | 'config_invalid' = 'plan_invalid') {
-    super(code, `The gateway cannot start, ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}:\n${problems.map((p) => `  - ${formatProblem(p)}`).join('\n')}`, {
-      details: problems,
-    })
+    super(
+      code,
+      `The gateway cannot start, ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}:\n${problems.map((p) => `  - ${formatProblem(p)}`).join('\n')}`,
+      {
+        details: problems,
+      },
+    )
     this.problems = problems
   }
 }

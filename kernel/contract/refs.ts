@@ -1,5 +1,5 @@
 /** Refs: values that carry a type across plugins. Two copies of a ref with the same id are the same ref. */
-import { type Static, type TSchema } from './schema.ts'
+import type { Static, TSchema } from './schema.ts'
 
 /** A scope: something a principal may do. */
 export interface ScopeRef {

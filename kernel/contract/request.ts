@@ -33,7 +33,8 @@ const key = Symbol.for('portico.context')
 /** The context of a request that came through the gateway; throws for any other `Request`. */
 export function contextOf(request: Request): RequestContext {
   const context = (request as { [key]?: RequestContext })[key]
-  if (!context) throw new GatewayError('internal_error', 'contextOf was given a Request that did not come through the gateway; hand on the very object the handler got.')
+  if (!context)
+    throw new GatewayError('internal_error', 'contextOf was given a Request that did not come through the gateway; hand on the very object the handler got.')
   return context
 }
 

@@ -21,8 +21,7 @@ export const t = {
   Unknown: Type.Unknown,
   Optional: Type.Optional,
   /** An object that refuses extra keys; `{ additionalProperties: true }` lets them pass untouched. */
-  Object: <P extends TProperties>(properties: P, options?: ObjectOptions): TObject<P> =>
-    Type.Object(properties, { additionalProperties: false, ...options }),
+  Object: <P extends TProperties>(properties: P, options?: ObjectOptions): TObject<P> => Type.Object(properties, { additionalProperties: false, ...options }),
   /** The schema or null. */
   Nullable: <S extends TSchema>(schema: S, options?: SchemaOptions) => Type.Union([schema, Type.Null()], options),
   /** One of these strings. */

@@ -107,9 +107,11 @@ function configText({ config = '', databaseUrl }: TestGatewayOptions): string {
 }
 
 function recorder(plugin: string, log: LogLine[]): Logger {
-  const at = (level: LogLine['level']) => (message: string, properties: Record<string, unknown> = {}) => {
-    if (log.length >= 10_000) log.shift()
-    log.push({ plugin, level, message, properties })
-  }
+  const at =
+    (level: LogLine['level']) =>
+    (message: string, properties: Record<string, unknown> = {}) => {
+      if (log.length >= 10_000) log.shift()
+      log.push({ plugin, level, message, properties })
+    }
   return { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') }
 }
