@@ -21,7 +21,7 @@ describe.each(databases)('the store on %s', (kind) => {
   test('1,200 mixed operations, 30 at a time over 4 connections: every result is right', async () => {
     expect(await mixedOperations(db())).toEqual([])
     expect(fixture.store.stats()).toEqual({ 'database.connections': 4, 'database.idle': 4, 'database.waiting': 0, 'database.listeners': 0 })
-  }, 60_000)
+  }, 180_000)
 
   test('a parameter and a result of 20 MB pass', async () => {
     const text = 'äß€x'.repeat(2_500_000)

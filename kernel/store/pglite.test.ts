@@ -10,7 +10,7 @@ let pglite: Pglite
 beforeAll(async () => {
   dataDir = await temporaryFolder()
   pglite = await startPglite(dataDir, silent, { silenceMs: 200, stuckMs: 1_000 })
-}, 30_000)
+}, 240_000)
 afterAll(async () => {
   await pglite.stop()
   await rm(dataDir, { recursive: true, force: true })

@@ -62,5 +62,5 @@ describe.each(runtimes)('a browser’s EventSource with a ticket, on %s', (runti
       await gateway.stop()
       await rm(dataDir, { recursive: true, force: true })
     }
-  }, 60_000)
+  }, 180_000)
 })

@@ -15,7 +15,7 @@ let postgres: TestPostgres
 const running = new Set<number>()
 beforeAll(async () => {
   postgres = await startPostgres()
-}, 60_000)
+}, 180_000)
 afterAll(async () => {
   for (const pid of running) process.kill(pid, 'SIGKILL')
   await postgres.stop()
@@ -112,7 +112,7 @@ describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
     const first = new Map<string, string>()
     for (const { key, id } of handled) if (!first.has(key)) first.set(key, id)
     expect([...first.keys()]).toEqual(keys)
-  }, 60_000)
+  }, 180_000)
 
   test('two processes handle each event on one of them; when the one that holds the subscription is killed, the other goes on within seconds', async () => {
     const url = await postgres.newDatabase()
@@ -148,5 +148,5 @@ describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
     expect(unique.length).toBe(n)
     other.kill()
     await other.ended
-  }, 60_000)
+  }, 180_000)
 })

@@ -9,7 +9,7 @@ import { startPostgres, type TestPostgres } from '../fixtures/postgres.ts'
 let postgres: TestPostgres
 beforeAll(async () => {
   postgres = await startPostgres()
-}, 60_000)
+}, 180_000)
 afterAll(() => postgres.stop())
 
 const writers = 10
@@ -85,7 +85,7 @@ test('readers by cursor miss none of 2,000 events and see none of a transaction 
   const expectedKeys = [...committed].sort()
   expect((await bySql).sort()).toEqual(expectedKeys)
   expect((await byStream).sort()).toEqual(expectedKeys)
-}, 60_000)
+}, 180_000)
 
 test('the same writers, with ids given in their own transactions, lose events: the test above can fail', async () => {
   await using node = await startTestBus({ url: await postgres.newDatabase() })
@@ -102,4 +102,4 @@ test('the same writers, with ids given in their own transactions, lose events: t
   finished = true
   const seen = new Set(await reader)
   expect(committed.filter((key) => !seen.has(key)).length).toBeGreaterThan(0)
-}, 60_000)
+}, 180_000)

@@ -125,7 +125,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     expect((await json('events list', dataDir)).map(({ type }: { type: string }) => type)).toContain('key:created')
     expect(existsSync(join(dataDir, 'run.json'))).toBe(false)
     expect(await portico('status', { dataDir })).toMatchObject({ code: 1, stdout: expect.stringContaining('No gateway is running') })
-  }, 60_000)
+  }, 180_000)
 
   test('start says what is there and what to type next; commands beside it speak HTTP; SIGTERM ends it with 0', async () => {
     const gateway = await start({ runtime })
@@ -152,7 +152,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
 
     expect(await gateway.stop()).toBe(0)
     for (const name of ['run.json', 'cli.token']) expect(existsSync(join(dataDir, name))).toBe(false)
-  }, 60_000)
+  }, 180_000)
 
   test('commands work beside a gateway that listens publicly; its local token is worth nothing through a proxy', async () => {
     const gateway = await start({ runtime, config: '[gateway]\nhost = "0.0.0.0"\nallow_public_bind = true\n' })
@@ -164,7 +164,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     const headers = { authorization: `Bearer ${gateway.token}` }
     expect((await fetch(`${url}/api/keys`, { headers })).status).toBe(200)
     expect((await fetch(`${url}/api/keys`, { headers: { ...headers, 'x-forwarded-for': '192.0.2.1' } })).status).toBe(401)
-  }, 60_000)
+  }, 180_000)
 
   test('SIGINT drains too; after kill -9 what is left counts as not running, and the next start takes over', async () => {
     const dataDir = folder()
@@ -175,7 +175,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     expect((await portico('status --json', { dataDir })).stdout).toBe(`${JSON.stringify({ running: false, dataDir })}\n`)
     const next = await start({ runtime, dataDir })
     expect((await next.fetch('/health')).status).toBe(200)
-  }, 60_000)
+  }, 180_000)
 
   test('events tail shows events as they happen, and goes on after a restart where it stopped', async () => {
     const dataDir = folder()
@@ -208,7 +208,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
       tail.kill('SIGKILL')
       await ended
     }
-  }, 60_000)
+  }, 180_000)
 
   test('Ctrl-C ends events tail with 0', async () => {
     const gateway = await start({ runtime })
@@ -217,7 +217,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     await streams(gateway, 1)
     tail.kill('SIGINT')
     expect(await ended).toBe(0)
-  }, 60_000)
+  }, 180_000)
 })
 
 /** Waits until the gateway counts so many open event streams. */

@@ -57,7 +57,7 @@ describe.each(runtimes)('a stop on %s', (runtime) => {
     expect(text).toContain('"error"')
     expect(text).not.toContain('[DONE]')
     expect(await stopping).toBe(0)
-  }, 30_000)
+  }, 240_000)
 
   test('or even a kill -9 finds every acknowledged durable event on disk', async () => {
     const gateway = await spawnGateway({ runtime, config: config(5_000) })
@@ -71,5 +71,5 @@ describe.each(runtimes)('a stop on %s', (runtime) => {
     await reader.close()
     expect(await again.stop()).toBe(0)
     await gateway.stop()
-  }, 30_000)
+  }, 240_000)
 })

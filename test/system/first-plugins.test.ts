@@ -8,7 +8,7 @@ describe.each(runtimes)('the first plugins, on %s', (runtime) => {
   let gateway: GatewayProcess
   beforeAll(async () => {
     gateway = await spawnGateway({ runtime })
-  }, 30_000)
+  }, 240_000)
   afterAll(() => gateway?.stop())
 
   const send = async (path: string, method = 'GET', body?: unknown, key = gateway.token) => {

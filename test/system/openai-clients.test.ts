@@ -30,7 +30,7 @@ describe.each([...runtimes])('on %s', (runtime) => {
     key = await makeKey('clients')
     client = clientWith(key)
     ai = createOpenAICompatible({ name: 'portico', apiKey: key, baseURL: `${gateway.url}/v1`, includeUsage: true })
-  }, 40_000)
+  }, 240_000)
   beforeEach(() => upstream.reset())
   afterAll(async () => {
     await gateway?.stop()

@@ -57,7 +57,7 @@ afterAll(async () => {
   process.kill(run.pid, 'SIGTERM')
   await gateway.exited
   rmSync(dataDir, { recursive: true, force: true })
-}, 30_000)
+}, 240_000)
 
 describe('what the README shows works as it stands there', () => {
   test('the commands: a key, the models, a chat completion', async () => {
@@ -66,7 +66,7 @@ describe('what the README shows works as it stands there', () => {
     expect(key).not.toBe('')
     expect(out).toContain('"demo/echo"')
     expect(out).toContain('Hello, gateway')
-  }, 60_000)
+  }, 180_000)
 
   test('the OpenAI SDK streams', async () => {
     const child = Bun.spawn([bun, '-e', here(first(blocks('Talk to it', 'ts')))], {
@@ -76,7 +76,7 @@ describe('what the README shows works as it stands there', () => {
       stderr: 'inherit',
     })
     expect(await new Response(child.stdout).text()).toContain('Hello, gateway')
-  }, 30_000)
+  }, 240_000)
 
   test("a browser's EventSource hears of a new key", async () => {
     browser = await launchChromium()
@@ -88,7 +88,7 @@ describe('what the README shows works as it stands there', () => {
     await page.evaluate(`(async () => { ${first(blocks('Talk to it', 'js'))}; await new Promise((resolve) => events.addEventListener('ready', resolve)) })()`)
     await shell(`${bun} run --silent portico keys create another --json`)
     expect((await heard).text()).toMatch(/^key:created \d+-\d+ \{/)
-  }, 60_000)
+  }, 180_000)
 })
 
 test('the README names the commands that exist', () => {

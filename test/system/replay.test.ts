@@ -55,7 +55,7 @@ describe.each(runtimes)('events on %s', (runtime) => {
       expect(again.events[0]).toMatchObject({ event: 'ready', id: resumeAt })
       await again.close()
     })
-  }, 60_000)
+  }, 180_000)
 
   test('a client that was cut before its first event resumes at the cursor that ready gave it', async () => {
     await withGateways(runtime, async (start) => {
@@ -70,7 +70,7 @@ describe.each(runtimes)('events on %s', (runtime) => {
       expect(numbers(back.events)).toEqual(range(1, 5))
       await back.close()
     })
-  }, 60_000)
+  }, 180_000)
 
   test('what a transaction rolled back is never seen, live events have no id, and a durable subscription continues after kill -9', async () => {
     await withGateways(runtime, async (start) => {
@@ -100,7 +100,7 @@ describe.each(runtimes)('events on %s', (runtime) => {
       expect([...after]).toEqual([...after].sort((a, b) => a - b))
       await resumed.close()
     })
-  }, 60_000)
+  }, 180_000)
 
   test('nobody sees an event beyond his scopes, or of another principal', async () => {
     await withGateways(runtime, async (start) => {
@@ -133,5 +133,5 @@ describe.each(runtimes)('events on %s', (runtime) => {
       expect((await fetch(`${gateway.url}/v1/models`, { headers: { authorization: `Bearer ${alice.key}` } })).status).toBe(401)
       for (const reader of [his, ours]) await reader.close()
     })
-  }, 60_000)
+  }, 180_000)
 })

@@ -45,7 +45,7 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
     const { child, lines } = spawn(runtime, 'mixed', await newFolder())
     expect(await Array.fromAsync(lines)).toEqual(['done'])
     expect(await child.exited).toBe(0)
-  }, 60_000)
+  }, 180_000)
 
   test('a plain client of another process hears a channel on the socket', async () => {
     const store = await openStore({ dataDir: await newFolder(), log: silent })
@@ -54,7 +54,7 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
     await store.db.execute(sql`select pg_notify('news', 'hello')`)
     expect((await lines.next()).value).toBe('hello')
     await store.close()
-  }, 30_000)
+  }, 240_000)
 
   const cycles = runtime === 'bun' ? 20 : 6
   test(`${cycles} times killed with -9 under load: no acknowledged commit is lost or doubled, no half one is kept`, async () => {
@@ -63,11 +63,10 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
     for (let cycle = 0; cycle < cycles; cycle++) {
       const { child, lines } = spawn(runtime, 'write', dataDir, String(cycle))
       expect((await lines.next()).value).toBe('ready')
-      let loaded = false
+      let left = 20 + Math.floor(Math.random() * 100)
       for await (const id of lines) {
-        if (!loaded) setTimeout(() => child.kill('SIGKILL'), 20 + Math.random() * 150)
-        loaded = true
         acknowledged.push(id)
+        if (--left === 0) child.kill('SIGKILL')
       }
       expect(await child.exited).not.toBe(0)
     }
@@ -78,9 +77,9 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
     expect(new Set(kept).size).toBe(kept.length)
     const there = new Set(kept)
     expect(acknowledged.filter((id) => !there.has(id))).toEqual([])
-    expect(acknowledged.length).toBeGreaterThan(cycles * 20)
+    expect(acknowledged.length).toBeGreaterThanOrEqual(cycles * 20)
     // At most one transaction of each writer was committed but not yet acknowledged.
     expect(kept.length - acknowledged.length).toBeLessThanOrEqual(cycles * 8)
     await store.close()
-  }, 120_000)
+  }, 240_000)
 })

@@ -21,7 +21,7 @@ describe.each([...runtimes])('on %s', (runtime) => {
     ;[upstream, other] = await Promise.all([startUpstream(), startUpstream()])
     const provider = (name: string, url: string) => `[models.providers.${name}]\ntype = "openai-compatible"\nbaseUrl = "${url}"\n`
     gateway = await spawnGateway({ runtime, config: provider('local', upstream.url) + provider('other', other.url) })
-  }, 40_000)
+  }, 240_000)
   beforeEach(() => {
     upstream.reset()
     other.reset()
