@@ -29,7 +29,8 @@ export function createFaults(logFor: LogFactory, bus: () => Bus | null): Faults 
       if (lastPublished.size >= maxRemembered) lastPublished.clear()
       lastPublished.set(key, now)
       const publishing = bus()?.publish('kernel', systemError, { plugin, what, message: message.slice(0, 500) })
-      if (publishing instanceof Promise) publishing.catch((cause: unknown) => logFor('kernel').warn('system:error could not be published', { cause: String(cause) }))
+      if (publishing instanceof Promise)
+        publishing.catch((cause: unknown) => logFor('kernel').warn('system:error could not be published', { cause: String(cause) }))
     },
   }
 }
