@@ -1,5 +1,6 @@
 /** What breaks its contract at run time: logged with its plugin, counted, and published as `system:error`, at most once per plugin and cause in ten seconds. */
 import type { Bus } from '../bus/bus.ts'
+import { outsideTransaction } from '../store/transactions.ts'
 import { systemError } from './kernel-events.ts'
 import type { LogFactory } from './log.ts'
 
@@ -28,9 +29,11 @@ export function createFaults(logFor: LogFactory, bus: () => Bus | null): Faults 
       if (now - (lastPublished.get(key) ?? 0) < quietMs) return
       if (lastPublished.size >= maxRemembered) lastPublished.clear()
       lastPublished.set(key, now)
-      const publishing = bus()?.publish('kernel', systemError, { plugin, what, message: message.slice(0, 500) })
-      if (publishing instanceof Promise)
-        publishing.catch((cause: unknown) => logFor('kernel').warn('system:error could not be published', { cause: String(cause) }))
+      const data = { plugin, what, message: message.slice(0, 500) }
+      // What breaks inside a transaction is reported outside of it: the report must not vanish with the rollback.
+      outsideTransaction(async () => bus()?.publish('kernel', systemError, data)).catch((cause: unknown) =>
+        logFor('kernel').warn('system:error could not be published', { cause: String(cause) }),
+      )
     },
   }
 }
