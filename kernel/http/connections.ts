@@ -19,11 +19,13 @@ export class Connections {
   readonly #holds = new Set<Hold>()
   readonly #watched = new Set<Context>()
   readonly #streams = new Map<string, number>()
-  #onRelease: (() => void) | undefined
+  readonly #onRelease: () => void
 
-  constructor(maxStreams: number, onError: (plugin: string, what: string, error: unknown) => void) {
+  /** `onRelease` is called after each release. */
+  constructor(maxStreams: number, report: (plugin: string, what: string, error: unknown) => void, onRelease: () => void) {
     this.#maxStreams = maxStreams
-    this.#onError = onError
+    this.#onError = report
+    this.#onRelease = onRelease
   }
 
   /** How many holds of the kind there are. */
@@ -41,7 +43,7 @@ export class Connections {
       if (!this.#holds.delete(hold)) return
       if (kind === 'events') this.#uncount(key)
       guard(() => withdraw?.())
-      this.#onRelease?.()
+      this.#onRelease()
     }
     const guard = (run: () => void) => {
       try {
@@ -84,11 +86,6 @@ export class Connections {
   /** Aborts what has not answered. */
   abortAll(): void {
     for (const context of [...this.#watched]) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
-  }
-
-  /** Called after each release. */
-  onRelease(listener: () => void): void {
-    this.#onRelease = listener
   }
 
   #count(key: string): void {

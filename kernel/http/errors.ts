@@ -41,13 +41,13 @@ export function errorResponse(context: Context, error: unknown, mapping: ErrorMa
   if (failure.isFault) mapping.report(group?.plugin ?? 'kernel', `${context.request.method} ${context.target?.template ?? 'request'}`, error)
   const headers: Record<string, string> = { 'content-type': 'application/json', 'cache-control': 'no-store', ...failure.headers }
   if (failure.retryAfter !== undefined) headers['retry-after'] = String(Math.max(1, Math.ceil(failure.retryAfter)))
-  let body: unknown = toEnvelope(failure)
   try {
-    if (group?.options.dialect) body = group.options.dialect(failure)
+    const body = group?.options.dialect ? group.options.dialect(failure) : toEnvelope(failure)
+    return new Response(JSON.stringify(body), { status: failure.status, headers })
   } catch (cause) {
     mapping.report(group?.plugin ?? 'kernel', 'dialect', cause)
+    return Response.json(toEnvelope({ ...failure, details: undefined }), { status: failure.status })
   }
-  return new Response(JSON.stringify(body), { status: failure.status, headers })
 }
 
 function toEnvelope({ code, message, type, param, details, requestId }: Failure): ErrorEnvelope {

@@ -24,15 +24,10 @@ const verifyMs = 10_000
 /** Unknown credentials of one address in a minute. */
 const maxFailures = 60
 
-interface Cached {
-  readonly result: AuthResult
-  readonly until: number
-}
-
 /** Admits requests. */
 export class Gate {
   readonly #options: GateOptions
-  readonly #cache = new Map<string, Cached>()
+  readonly #cache = new Map<string, { result: AuthResult; until: number }>()
   readonly #pending = new Map<string, Promise<AuthResult | null>>()
   readonly #failures: Limiter
   #revocations = 0

@@ -287,6 +287,20 @@ describe('the head', () => {
     for (const path of ['/t/static', '/t/passed', '/t/none', '/']) expect((await send(path)).headers.get('x-request-id')).toMatch(/^[0-9a-f-]{36}$/)
   })
 
+  test('a Response that was sent before, or an error that is no JSON, is answered all the same', async () => {
+    const used = new Response('once')
+    const circular: Record<string, unknown> = {}
+    circular.self = circular
+    const { send, faults, http } = await testHttp({
+      routes: [open((app) => app.get('/t/used', () => used).get('/t/circular', throwing(new GatewayError('conflict', 'No.', { details: circular }))))],
+    })
+    expect(await (await send('/t/used')).text()).toBe('once')
+    expect((await send('/t/used')).status).toBe(500)
+    const answer = await send('/t/circular')
+    expect([answer.status, ((await answer.json()) as any).error.code]).toEqual([409, 'conflict'])
+    expect([faults.length, http.stats().gauges.requests_in_flight]).toEqual([2, 0])
+  })
+
   test('an id or traceparent that is not well-formed is not taken over', async () => {
     const { send } = await testHttp({ routes: [open((app) => app.get('/t', ({ request }) => ({ trace: contextOf(request).traceparent })))] })
     const ask = async (headers: Record<string, string>) => {

@@ -65,8 +65,7 @@ export class Http {
     const now = () => clock.now()
     this.#options = options
     this.#errors = { isUnavailable: (error) => options.isUnavailable?.(error) ?? false, report: (plugin, what, error) => options.onError(plugin, what, error) }
-    this.#connections = new Connections(config.maxStreams, this.#errors.report)
-    this.#connections.onRelease(() => this.#onIdle?.())
+    this.#connections = new Connections(config.maxStreams, this.#errors.report, () => this.#onIdle?.())
     this.#door = new Door({ hosts: config.hosts, corsOrigins: config.corsOrigins })
     this.#gate = new Gate({ authMethods: () => options.authMethods(), allowQueryToken: config.allowQueryToken, deadlines: this.#deadlines, now })
     this.#addressLimit = config.addressRateLimit ? new Limiter({ ...config.addressRateLimit, now }) : null
@@ -263,7 +262,7 @@ export class Http {
 
   #finish(context: Context, answer: Response, startedAt: number): Response {
     const error = context.verdict ?? context.failure
-    const response = finishHeaders(context, error === undefined ? answer : errorResponse(context, error, this.#errors), this.#door.variesByOrigin)
+    const response = error === undefined ? this.#head(context, answer) : this.#refuse(context, error)
     context.done()
     this.#inFlight--
     if (this.#onIdle) this.#onIdle()
@@ -300,6 +299,15 @@ export class Http {
       await this.#gate.admit(context, target)
       if (this.#callerLimit) this.#count(context, this.#callerLimit, context.callerKey, 'this caller')
       return context
+    } catch (error) {
+      return this.#refuse(context, error)
+    }
+  }
+
+  /** A `Response` that was sent before cannot be sent again: a fault of its handler. */
+  #head(context: Context, answer: Response): Response {
+    try {
+      return finishHeaders(context, answer, this.#door.variesByOrigin)
     } catch (error) {
       return this.#refuse(context, error)
     }

@@ -112,7 +112,7 @@ class LiveSocket implements Socket {
 
   received(raw: unknown): void {
     if (this.#isEnded) return
-    const data = typeof raw === 'string' ? raw : toBytes(raw)
+    const data = typeof raw === 'string' || raw instanceof Uint8Array ? raw : new Uint8Array(raw as ArrayBuffer)
     const limit = this.#route.maxMessageBytes ?? defaultMaxMessage
     const size = typeof data === 'string' && data.length * 3 > limit ? Buffer.byteLength(data) : data.length
     if (size > limit) this.close(1009, 'the message is too large')
@@ -141,9 +141,4 @@ class LiveSocket implements Socket {
     this.#report(this.#plugin, `socket ${this.#route.path} ${what}`, error)
     this.close(1011, 'the gateway failed on this socket')
   }
-}
-
-function toBytes(raw: unknown): Uint8Array {
-  if (raw instanceof Uint8Array) return raw
-  return raw instanceof ArrayBuffer ? new Uint8Array(raw) : new Uint8Array()
 }

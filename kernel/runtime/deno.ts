@@ -22,20 +22,6 @@ interface DenoGlobal {
   ): DenoServer
 }
 
-class DenoPeer implements RuntimePeer {
-  readonly #info: DenoInfo
-  readonly isLocal: boolean
-
-  constructor(info: DenoInfo, isLocal: boolean) {
-    this.#info = info
-    this.isLocal = isLocal
-  }
-
-  get address(): string {
-    return this.#info.remoteAddr.hostname ?? 'unknown'
-  }
-}
-
 const deno = (globalThis as unknown as { Deno: DenoGlobal }).Deno
 
 /** Deno as the kernel sees it. */
@@ -53,13 +39,18 @@ async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Lis
   const server = deno.serve(
     { hostname: host.replace(/^\[|\]$/g, ''), port, signal: abort.signal, onListen() {}, onError: () => new Response(null, { status: 500 }) },
     (request, info) => {
-      const peer = new DenoPeer(info, isLocal)
+      const peer: RuntimePeer = {
+        isLocal,
+        get address() {
+          return info.remoteAddr.hostname ?? 'unknown'
+        },
+      }
       if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') return handle(request, peer)
       return upgrade(request, peer, info)
     },
   )
 
-  async function upgrade(request: Request, peer: DenoPeer, info: DenoInfo): Promise<Response> {
+  async function upgrade(request: Request, peer: RuntimePeer, info: DenoInfo): Promise<Response> {
     const admitted = await sockets.admit(request, peer)
     if (admitted instanceof Response) return admitted
     ;(request as { context?: object }).context = admitted.context
