@@ -10,6 +10,12 @@ describe('the log never shows', () => {
     'a bearer in JSON': '{"authorization":"Bearer abcdefghijklmnop"}',
     'a key of ours': 'key ptk_abcdefgh_ijklmnop was used',
     'the local token': 'ptl_abcdefghijklmnop',
+    'a bearer in JSON within JSON': '"{\\"authorization\\":\\"Bearer abcdefghijklmnop\\"}"',
+    'a bare authorization': "{ authorization: 'abcdefghijklmnop' }",
+    'an API key': '{"x-api-key":"abcdefghijklmnop"}',
+    'an API key in JSON within JSON': '"{\\"x-api-key\\":\\"abcdefghijklmnop\\"}"',
+    'an API key as it is shown by a runtime': "Headers { 'X-Api-Key': 'abcdefghijklmnop' }",
+    'a basic credential': 'Authorization: Basic abcdefghijklmnop==',
     'a token in a query': 'GET /api/events?types=x&token=abcdefghijklmnop HTTP/1.1',
     'a ticket in a query': 'GET /api/events?ticket=abcdefghijklmnop',
   }

@@ -25,7 +25,7 @@ export class Redactor {
     for (const value of this.#values) if (out.includes(value)) out = out.replaceAll(value, '***')
     return out
       .replace(/\b(ptk|ptl|tkt)_[A-Za-z0-9_-]{8,}/g, '$1_***')
-      .replace(/(authorization["']?\s*[:=]\s*["']?\s*(?:bearer|basic)?\s*)[^\s"',}]+/gi, '$1***')
+      .replace(/((?:authorization|x-api-key)[\\"']*\s*[:=]\s*[\\"']*\s*(?:bearer|basic)?\s*)[^\s\\"',}]+/gi, '$1***')
       .replace(/(bearer\s+)[A-Za-z0-9._~+/=-]{8,}/gi, '$1***')
       .replace(/([?&](?:token|ticket|key|api_key|access_token)=)[^&\s"']+/gi, '$1***')
   }
