@@ -264,7 +264,9 @@ function toCursor(row: KeyRow): string {
 function fromCursor(cursor: string): { createdAt: string; id: string } {
   try {
     const [createdAt, id] = JSON.parse(Buffer.from(cursor, 'base64url').toString()) as unknown[]
-    if (typeof createdAt === 'string' && !Number.isNaN(Date.parse(createdAt)) && typeof id === 'string') return { createdAt, id }
+    // Only what `toCursor` writes: other days, years and letters would be the database's to refuse.
+    const isMoment = typeof createdAt === 'string' && /^[12]\d{3}-/.test(createdAt) && new Date(createdAt).toISOString() === createdAt
+    if (isMoment && typeof id === 'string' && /^key_[0-9a-f]{1,64}$/.test(id)) return { createdAt, id }
   } catch {}
   throw new GatewayError('validation_failed', 'The cursor is not one this list gave out: start without it.', { param: 'cursor' })
 }

@@ -55,40 +55,44 @@ const entry = t.Object({
 
 /** `GET /api/activity` and `POST /api/tickets`. */
 export function activityRoutes(kernel: Kernel, tickets: Tickets): RouteGroup {
-  return guard(rpc, (app) =>
-    app
-      .get(
-        '/api/activity',
-        async ({ query, principal }) => {
-          const events = await kernel.readEvents({ principal, types: toPatterns(query.types), limit: query.limit ?? 50 })
-          const entries = events.map(toEntry)
-          return { entries, count: entries.length }
-        },
-        {
-          query: t.Object({ limit: t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 100, description: 'Default 50' })), types }),
-          response: t.Object({ entries: t.Array(entry), count: t.Integer() }),
-          detail: { operationId: 'listActivity', summary: 'The latest durable events, newest first', tags },
-        },
-      )
-      .post(
-        '/api/tickets',
-        async ({ body, principal, set }) => {
-          const { pathname, search } = toTicketPath(body.path, principal, kernel.routes())
-          const { ticket, expiresAt } = await tickets.create(pathname, principal)
-          search.set('ticket', ticket)
-          set.headers['cache-control'] = 'no-store'
-          return { ticket, url: `${pathname}?${search}`, expiresAt: expiresAt.toISOString() }
-        },
-        {
-          body: t.Object({ path: t.String({ minLength: 1, maxLength: 2_000, description: 'An absolute path of this gateway; a query is kept' }) }),
-          response: t.Object({
-            ticket: t.String(),
-            url: t.String({ description: 'The path with ?ticket=' }),
-            expiresAt: t.String({ format: 'date-time', description: 'Until when it must be used first' }),
-          }),
-          detail: { operationId: 'createTicket', summary: 'A ticket for one stream or socket, to be put into its URL', tags },
-        },
-      ),
+  return guard(
+    rpc,
+    (app) =>
+      app
+        .get(
+          '/api/activity',
+          async ({ query, principal }) => {
+            const events = await kernel.readEvents({ principal, types: toPatterns(query.types), limit: query.limit ?? 50 })
+            const entries = events.map(toEntry)
+            return { entries, count: entries.length }
+          },
+          {
+            query: t.Object({ limit: t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 100, description: 'Default 50' })), types }),
+            response: t.Object({ entries: t.Array(entry), count: t.Integer() }),
+            detail: { operationId: 'listActivity', summary: 'The latest durable events, newest first', tags },
+          },
+        )
+        .post(
+          '/api/tickets',
+          async ({ body, principal, set }) => {
+            const { pathname, search } = toTicketPath(body.path, principal, kernel.routes())
+            const { ticket, expiresAt } = await tickets.create(pathname, principal)
+            search.set('ticket', ticket)
+            set.headers['cache-control'] = 'no-store'
+            return { ticket, url: `${pathname}?${search}`, expiresAt: expiresAt.toISOString() }
+          },
+          {
+            body: t.Object({ path: t.String({ minLength: 1, maxLength: 2_000, description: 'An absolute path of this gateway; a query is kept' }) }),
+            response: t.Object({
+              ticket: t.String(),
+              url: t.String({ description: 'The path with ?ticket=' }),
+              expiresAt: t.String({ format: 'date-time', description: 'Until when it must be used first' }),
+            }),
+            detail: { operationId: 'createTicket', summary: 'A ticket for one stream or socket, to be put into its URL', tags },
+          },
+        ),
+    // The longest path, every letter of it escaped.
+    { bodyLimit: 16_384 },
   )
 }
 
