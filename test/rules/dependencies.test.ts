@@ -54,6 +54,13 @@ describe('dependencies', () => {
     )
   })
 
+  test('the README names no package that is gone', () => {
+    const tables = readFileSync(`${root}/README.md`, 'utf8').split('| package | why |').slice(1)
+    expect(tables).toHaveLength(2)
+    const named = tables.flatMap((table) => [...readmeRows(table.split('\n\n')[0] ?? '').keys()])
+    expect(named.filter((name) => !(name in all))).toEqual([])
+  })
+
   test('every command that fetches a package names its version', () => {
     const texts = projectFiles(['.md', '.json', '.yml', '.yaml', '.sh', '/run', 'Dockerfile'])
     const loose = texts.flatMap((file) =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test'
-import { isTest, lex, lineAt, projectFiles, report, type SourceFile } from './source.ts'
+import { existsSync } from 'node:fs'
+import { isTest, lex, lineAt, projectFiles, report, resolveFrom, root, type SourceFile } from './source.ts'
 
 const everything = projectFiles(['.ts', '.mjs', '.md', '.json', '.toml', '.sql', '.sh', '.html', '.yml', '.yaml', '/run'])
 const code = everything.filter((file) => /^(kernel|plugins|channels|test)\/.*\.ts$/.test(file.path))
@@ -41,6 +42,17 @@ describe('the tree', () => {
 
   test('has no open ends in its code', () => {
     report('open ends', code.flatMap(openEnds))
+  })
+
+  test('has no link in its prose that leads nowhere', () => {
+    const links = everything
+      .filter((file) => file.path.endsWith('.md'))
+      .flatMap((file) => [...file.text.matchAll(/\]\((?!https?:|#|mailto:)([^)#\s]+)/g)].map((match) => ({ path: file.path, target: match[1] as string })))
+    expect(links.length).toBeGreaterThan(5)
+    report(
+      'links',
+      links.filter(({ path, target }) => !existsSync(`${root}/${resolveFrom(path, target)}`)).map(({ path, target }) => `${path} → ${target}`),
+    )
   })
 
   test('each module begins by saying what it is for', () => {
