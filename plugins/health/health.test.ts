@@ -74,5 +74,9 @@ test('a failed plugin makes the gateway degraded, and leaves it ready', async ()
   expect([readyz.status, readyz.body.status, readyz.body.checks.plugins]).toEqual([200, 'reachable', 'reachable'])
   expect((await other.json('/api/v1/health', { as: '' })).body.status).toBe('degraded')
   const status = (await other.json('/api/v1/status')).body
-  expect(status.plugins.find((plugin: any) => plugin.id === 'broken')).toMatchObject({ state: 'failed' })
+  expect(status.plugins.find((plugin: any) => plugin.id === 'broken')).toMatchObject({ state: 'failed', reason: 'setup: cannot' })
+  // What a plugin says when it fails may name paths, hosts or worse.
+  const { key } = (await other.json('/api/keys', { method: 'POST', body: {} })).body
+  const seen = (await other.json('/api/v1/status', { as: key })).body.plugins.find((plugin: any) => plugin.id === 'broken')
+  expect(seen).toEqual({ id: 'broken', version: '0.1.0', state: 'failed' })
 })

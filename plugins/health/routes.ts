@@ -97,16 +97,20 @@ export function statusRoutes({ kernel, clock, report }: HealthRoutesOptions): Ro
   return guard(rpc, (app) =>
     app.get(
       '/api/v1/status',
-      async ({ principal }) => ({
-        ...(await report.contributedStatus()),
-        version: kernel.version,
-        runtime: kernel.runtime,
-        startedAt: new Date(kernel.startedAt).toISOString(),
-        uptime: Math.round((clock.now() - kernel.startedAt) / 100) / 10,
-        ...(hasScope(principal, 'admin') ? { workspace: kernel.dataDir } : {}),
-        components: toStates(await report.components()),
-        plugins: kernel.plugins().map(({ id, version, state, reason }) => ({ id, version, state, ...(reason === undefined ? {} : { reason }) })),
-      }),
+      async ({ principal }) => {
+        const isAdmin = hasScope(principal, 'admin')
+        return {
+          ...(await report.contributedStatus()),
+          version: kernel.version,
+          runtime: kernel.runtime,
+          startedAt: new Date(kernel.startedAt).toISOString(),
+          uptime: Math.round((clock.now() - kernel.startedAt) / 100) / 10,
+          ...(isAdmin ? { workspace: kernel.dataDir } : {}),
+          components: toStates(await report.components()),
+          // A reason is what a plugin said when it failed: it may name paths and hosts.
+          plugins: kernel.plugins().map(({ id, version, state, reason }) => ({ id, version, state, ...(isAdmin && reason !== undefined ? { reason } : {}) })),
+        }
+      },
       {
         response: t.Object(
           {
@@ -116,7 +120,9 @@ export function statusRoutes({ kernel, clock, report }: HealthRoutesOptions): Ro
             uptime: seconds,
             workspace: t.Optional(t.String({ description: 'The data folder, for administrators' })),
             components: states,
-            plugins: t.Array(t.Object({ id: t.String(), version: t.String(), state: t.String(), reason: t.Optional(t.String()) })),
+            plugins: t.Array(
+              t.Object({ id: t.String(), version: t.String(), state: t.String(), reason: t.Optional(t.String({ description: 'For administrators' })) }),
+            ),
           },
           { additionalProperties: true, description: 'Plugins add keys of their own, such as `models`' },
         ),
