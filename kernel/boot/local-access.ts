@@ -46,7 +46,9 @@ export async function writeRunFiles(dataDir: string, run: RunFile, token: string
   const files = { 'cli.token': `${token}\n`, 'run.json': `${JSON.stringify(run, null, 2)}\n` }
   for (const [name, content] of Object.entries(files)) {
     const draft = join(dataDir, `.${name}.${process.pid}`)
-    await writeFile(draft, content, { mode: 0o600 })
+    // What lies there is a dead process's, or a trap: a link is not followed, a file of another mode not filled.
+    await rm(draft, { force: true })
+    await writeFile(draft, content, { mode: 0o600, flag: 'wx' })
     await rename(draft, join(dataDir, name))
   }
   return async () => {
