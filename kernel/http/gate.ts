@@ -1,11 +1,11 @@
 /** The access gate: who is calling, by the auth methods in order, and whether the group lets them in. */
 import { hash } from 'node:crypto'
 import type { Access } from '../contract/access.ts'
+import type { Deadlines } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { type AuthAttempt, type AuthMethod, type AuthResult, anonymous, hasScope, type Principal } from '../contract/principal.ts'
 import { addressKey } from './address.ts'
 import type { Context } from './context.ts'
-import type { Deadlines } from './deadlines.ts'
 import { Limiter } from './limiter.ts'
 import type { Target } from './table.ts'
 

@@ -1,7 +1,6 @@
 /** Calls of providers in wire form: a place among the concurrent ones, a deadline to the head, and what the answer says of the provider's health. */
-import { type Clock, GatewayError, isGatewayError } from 'portico'
+import { type Clock, Deadlines, GatewayError, isGatewayError } from 'portico'
 import type { ModelProvider, WireCall, WireCallRequest, WireKind, WireRequest } from './contract.ts'
-import { Deadlines } from './deadlines.ts'
 import { type Health, refusal } from './health.ts'
 
 const defaultConcurrent = 1_024
