@@ -4,7 +4,7 @@ import { GatewayError } from '../contract/errors.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
-import type { TableEntry } from '../http/table.ts'
+import { assembleTable, type TableEntry } from '../http/table.ts'
 import type { Store } from '../store/open.ts'
 import { Instance, type InstanceHost } from './instance.ts'
 import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
@@ -33,6 +33,7 @@ export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost,
     )
   }
   await Promise.all(running.values())
+  problems.push(...assembleTable([...instances.values()].map(tableEntry)).problems)
   if (problems.length > 0) throw new PlanError(problems)
   refuseIfFatal(instances.values())
 }

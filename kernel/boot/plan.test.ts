@@ -115,6 +115,7 @@ describe('what only setup shows is named as precisely, all at once', () => {
     ])
     const named = (where: string, key: string) =>
       problems.some((problem) => problem.where === where && `${problem.key} ${problem.what} ${problem.found}`.includes(key))
+    expect(problems.some((problem) => /one.*two|two.*one/.test(JSON.stringify(problem)))).toBe(true)
     expect(named('outside', '/elsewhere')).toBe(true)
     expect(problems).toContainEqual(expect.objectContaining({ where: 'slip', key: 'route', nearest: 'routes' }))
     expect(problems.some(({ where }) => where === 'bare')).toBe(true)
