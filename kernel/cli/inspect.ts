@@ -6,6 +6,10 @@ import { GatewayError } from '../contract/errors.ts'
 import type { JsonSchema } from '../contract/schema.ts'
 
 const deadline = 20_000
+/** ms for the last of its output, when a process that it left behind still holds the pipes. */
+const afterExit = 500
+/** What a module needs to be found and to run. The rest holds the gateway's secrets, and the module may be a stranger's. */
+const handedOn = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'NODE_PATH', 'DENO_DIR', 'XDG_CACHE_HOME', 'SystemRoot', 'TEMP', 'TMP', 'USERPROFILE', 'LOCALAPPDATA']
 const child = fileURLToPath(new URL(`./inspect-child.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`, import.meta.url).href)
 
 /** The descriptor as JSON. Throws `plugin_failed` with what the module said when it cannot be read within 20 s. */
@@ -21,7 +25,8 @@ export async function inspectPlugin(name: string, cwd: string): Promise<JsonSche
 
 function run(args: readonly string[], cwd: string): Promise<{ code: number | null; stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
-    const spawned = spawn(process.execPath, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'], timeout: deadline, killSignal: 'SIGKILL' })
+    const env = Object.fromEntries(handedOn.map((key) => [key, process.env[key]]))
+    const spawned = spawn(process.execPath, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'], timeout: deadline, killSignal: 'SIGKILL' })
     const output = { stdout: '', stderr: '' }
     for (const name of ['stdout', 'stderr'] as const) {
       spawned[name].setEncoding('utf8').on('data', (chunk: string) => {
@@ -29,6 +34,16 @@ function run(args: readonly string[], cwd: string): Promise<{ code: number | nul
       })
     }
     spawned.on('error', reject)
-    spawned.on('close', (code) => resolve({ code, ...output }))
+    const end = (code: number | null) => {
+      for (const name of ['stdout', 'stderr'] as const) spawned[name].destroy()
+      resolve({ code, ...output })
+    }
+    spawned.on('exit', (code) => {
+      const timer = setTimeout(end, afterExit, code)
+      spawned.on('close', () => {
+        clearTimeout(timer)
+        end(code)
+      })
+    })
   })
 }
