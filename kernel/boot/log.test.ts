@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import { inspect } from 'node:util'
 import { Redactor } from './log.ts'
 
 describe('the log never shows', () => {
@@ -27,6 +28,18 @@ describe('the log never shows', () => {
       expect(shown).not.toContain('canary')
     })
   }
+
+  test('a secret in any of the spellings a formatter gives it', () => {
+    const odd = 'pa"ss\\w\'o/rd'
+    const strict = new Redactor()
+    strict.add(odd)
+    strict.add('postgres://gate:db%2Fpass-word@db.example/portico')
+    const spellings = [odd, JSON.stringify({ odd }), JSON.stringify(JSON.stringify({ odd })), inspect({ odd }), `?x=${encodeURIComponent(odd)}`]
+    for (const text of [...spellings, 'postgres://gate:db%2Fpass-word@db.example/portico', 'db/pass-word', 'db%2Fpass-word']) {
+      expect(strict.apply(text)).toContain('***')
+      expect(strict.apply(text)).not.toMatch(/rd\b/)
+    }
+  })
 
   test('and leaves the rest as it is', () => {
     expect(redactor.apply('GET /v1/models 200 in 3 ms')).toBe('GET /v1/models 200 in 3 ms')

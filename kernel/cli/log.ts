@@ -27,11 +27,16 @@ export function configureLog(options: LogOptions, redactor: Redactor): LogFactor
   }
 }
 
+// A message may quote a stranger, who must not begin a line of his own or speak to the terminal.
+const unprintable = /\p{Cc}|[\u2028\u2029]/gu
+
+const escaped = (sign: string) => (sign === '\n' ? '\\n' : `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
+
 const logtapeLevel = (level: LogOptions['level']): LogLevel => (level === 'warn' ? 'warning' : level)
 
 /** LogTape's `{name}` placeholders are shown only for properties that exist; a text formatter shows no others, so they are appended. */
 function toTemplate(message: string, properties: Record<string, unknown> | undefined): string {
-  const text = message.replaceAll('{', '{{').replaceAll('}', '}}')
+  const text = message.replace(unprintable, escaped).replaceAll('{', '{{').replaceAll('}', '}}')
   const names = Object.keys(properties ?? {})
   return names.length === 0 ? text : `${text} ${names.map((name) => `${name}={${name}}`).join(' ')}`
 }
