@@ -14,8 +14,8 @@ export interface Faults {
   count(): number
 }
 
-/** `bus` is asked lazily: faults may come before it is there. */
-export function createFaults(logFor: LogFactory, bus: () => Bus | null): Faults {
+/** `bus` is asked lazily: faults may come before it is there. `redact`: an error may quote a secret, and events are kept and sent. */
+export function createFaults(logFor: LogFactory, bus: () => Bus | null, redact: (text: string) => string): Faults {
   const lastPublished = new Map<string, number>()
   let total = 0
   return {
@@ -29,7 +29,7 @@ export function createFaults(logFor: LogFactory, bus: () => Bus | null): Faults 
       if (now - (lastPublished.get(key) ?? 0) < quietMs) return
       if (lastPublished.size >= maxRemembered) lastPublished.clear()
       lastPublished.set(key, now)
-      const data = { plugin, what, message: message.slice(0, 500) }
+      const data = { plugin, what, message: redact(message).slice(0, 500) }
       // What breaks inside a transaction is reported outside of it: the report must not vanish with the rollback.
       outsideTransaction(async () => bus()?.publish('kernel', systemError, data)).catch((cause: unknown) =>
         logFor('kernel').warn('system:error could not be published', { cause: String(cause) }),

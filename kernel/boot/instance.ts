@@ -28,6 +28,8 @@ export interface InstanceHost {
   /** The service object of this id, if its provider is ready. */
   service(id: string): unknown
   onError(plugin: string, what: string, error: unknown): void
+  /** The text without the gateway's secrets. */
+  redact(text: string): string
 }
 
 interface Result {

@@ -93,7 +93,7 @@ function block(instance: Instance, missing: string): void {
 
 async function fail(instance: Instance, what: string, error: unknown, host: InstanceHost): Promise<void> {
   host.onError(instance.id, what, error)
-  await instance.unwind('failed', `${what}: ${error instanceof Error ? error.message : String(error)}`)
+  await instance.unwind('failed', host.redact(`${what}: ${error instanceof Error ? error.message : String(error)}`))
 }
 
 /** A gateway without an auth method it was to have, or without a plugin that says `abort`, must not serve. */

@@ -114,7 +114,8 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   const { gateway: config, bus: busConfig } = plan.resolved
   const clock = options.clock ?? systemClock
   const runtime = await currentRuntime()
-  const faults = createFaults(logFor, () => bus)
+  const redact = (text: string) => start.redactor.apply(text)
+  const faults = createFaults(logFor, () => bus, redact)
   const bus = createBus({ store, clock, log: logFor('kernel'), retention: busConfig.retention, onError: faults.report })
   const slots = new Slots(faults.report)
   const localToken = newLocalToken()
@@ -137,7 +138,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
     ...{ plan, instances, http, bus, store, faults: faults.count },
   })
   const host: InstanceHost = {
-    ...{ bus, slots, clock, logFor, db: store.db, dataDir: raw.dataDir, onError: faults.report },
+    ...{ bus, slots, clock, logFor, db: store.db, dataDir: raw.dataDir, onError: faults.report, redact },
     service: (id) => (id === 'kernel' ? kernel : findService(instances, id)),
   }
 
