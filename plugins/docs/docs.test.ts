@@ -21,6 +21,7 @@ const sample = definePlugin({
           .get('/sample/files/*', () => 'x', { detail: { summary: 'A file' } })
           .post('/sample/things', ({ body }) => body, { body: 'Thing', response: 'Thing', detail: { summary: 'Make a thing' } }),
       ),
+      open((app) => app.get('/sample/plain', () => 'x')),
       open((app) => app.get('/sample/hidden', () => 'x', { detail: { hide: true } })),
     ],
   }),
@@ -68,6 +69,11 @@ describe('the OpenAPI document', () => {
         .filter(([, operation]) => operation[field] === undefined)
         .map(([name]) => name),
     ).toEqual([])
+  })
+
+  test('has a summary also of an operation whose author gave none; ours have words', () => {
+    expect(document.paths['/sample/plain']?.get?.summary).toBe('GET /sample/plain')
+    expect(operations().filter(([name, { summary }]) => summary === name)).toHaveLength(1)
   })
 
   test('says the security that the route table enforces', () => {

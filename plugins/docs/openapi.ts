@@ -123,6 +123,8 @@ function complete(operation: Found['operation'], { path, method, plugin, access,
 
   const credentials: JsonSchema[] = [{ bearer: [] }, { apiKey: [] }, ...(stream ? [{ ticket: [] }] : [])]
   return {
+    // Linters want one of every operation, and third parties forget it.
+    summary: `${method.toUpperCase()} ${path}`,
     ...operation,
     operationId: toOperationId(operation, method, path),
     tags: operation.tags ?? [plugin],
