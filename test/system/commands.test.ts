@@ -1,0 +1,106 @@
+/** Every command there is: its help, its JSON beside a gateway, and how the checkout starts it. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { spawn } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+
+const project = join(import.meta.dir, '../..')
+let root: string
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'portico-commands-'))
+})
+afterAll(() => rm(root, { recursive: true, force: true }))
+
+describe.each(runtimes)('on %s', (runtime) => {
+  const help = async (...words: string[]) => {
+    const { code, stdout, stderr } = await runPortico([...words, '--help'], { runtime, cwd: root })
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return stdout
+  }
+  /** The names under "Commands". */
+  const named = (page: string) => [...(/^Commands\n((?: {2}.*\n?)+)/m.exec(page)?.[1] ?? '').matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1] as string)
+
+  test('every command has a --help with examples whose flags exist, and takes --json', async () => {
+    const leaves: string[] = []
+    for (const name of named(await help())) {
+      const children = named(await help(name))
+      leaves.push(...(children.length === 0 ? [name] : children.map((child) => `${name} ${child}`)))
+    }
+    expect(leaves.sort()).toEqual(
+      [
+        ...['config check', 'config schema', 'config show', 'events list', 'events tail', 'keys create', 'keys list', 'keys revoke', 'keys rotate'],
+        ...['plugins inspect', 'plugins list', 'start', 'status'],
+      ].sort(),
+    )
+    for (const leaf of leaves) {
+      const page = await help(...leaf.split(' '))
+      for (const part of [`portico ${leaf}`, '--json', '--data-dir', '--config']) expect([leaf, page]).toEqual([leaf, expect.stringContaining(part)])
+      const examples = [...(/^Examples\n((?: {2}.*\n)+)/m.exec(page)?.[1] ?? '').matchAll(/^ {2}(.+)$/gm)].map((match) => match[1] as string)
+      expect([leaf, examples.length > 0]).toEqual([leaf, true])
+      for (const example of examples) {
+        expect(example).toContain(`portico ${leaf}`)
+        const words = example.slice(example.indexOf('portico ') + 8).split(' ')
+        for (const flag of words.filter((word) => word.startsWith('--'))) expect([example, page]).toEqual([example, expect.stringContaining(flag)])
+      }
+    }
+  }, 60_000)
+
+  test('the checkout starts it as the README and the help say', async () => {
+    const args = runtime === 'bun' ? ['run', '--silent', 'portico', '--version'] : ['task', '--quiet', 'portico', '--version']
+    const child = spawn(runtimePath(runtime), args, { cwd: project, env: { PATH: process.env.PATH, HOME: root, NO_COLOR: '1', BUN_INSTALL: root } })
+    let out = ''
+    let err = ''
+    child.stdout.on('data', (chunk) => {
+      out += chunk
+    })
+    child.stderr.on('data', (chunk) => {
+      err += chunk
+    })
+    const code = await new Promise((resolve) => child.once('close', resolve))
+    expect({ code, out, err }).toEqual({ code: 0, out: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), err: '' })
+  }, 30_000)
+
+  describe('beside a gateway', () => {
+    let gateway: GatewayProcess
+    beforeAll(async () => {
+      gateway = await spawnGateway({ runtime })
+    }, 30_000)
+    afterAll(() => gateway?.stop())
+    const json = async (words: string) => {
+      const { code, stdout, stderr } = await runPortico([...words.split(' '), '--json', '--data-dir', gateway.dataDir], { runtime, cwd: root })
+      expect({ words, code, stderr }).toEqual({ words, code: 0, stderr: '' })
+      return JSON.parse(stdout)
+    }
+
+    test('each answers in JSON what the gateway knows, and leaves it as it is', async () => {
+      const made = await json('keys create app --scope rpc --scope api')
+      expect(made).toMatchObject({ name: 'app', scopes: ['rpc', 'api'] })
+      expect(made.key).toMatch(/^ptk_/)
+      const rotated = await json(`keys rotate ${made.id}`)
+      expect(rotated.key).not.toBe(made.key)
+      await json(`keys revoke ${made.id}`)
+      const listed = JSON.stringify(await json('keys list'))
+      for (const secret of [made.key, rotated.key]) expect(listed).not.toContain(secret)
+      const types = (await json('events list')).map(({ type }: { type: string }) => type)
+      for (const type of ['key:created', 'key:rotated', 'key:revoked', 'plugin:ready']) expect(types).toContain(type)
+      expect(await json('plugins inspect metrics')).toMatchObject({ id: 'metrics', paths: ['/metrics'] })
+      expect((await json('plugins list')).plugins.length).toBeGreaterThan(9)
+      expect(await json('config show gateway')).toMatchObject({ host: '127.0.0.1' })
+      expect(await json('config check')).toBeDefined()
+      expect(await json('config schema')).toMatchObject({ type: 'object' })
+      expect(await json('status')).toMatchObject({ running: true, pid: gateway.pid })
+      expect((await gateway.fetch('/readyz')).status).toBe(200)
+    }, 60_000)
+
+    test('what the gateway refuses is an error with its code, exit 1', async () => {
+      const { code, stdout, stderr } = await runPortico(['keys', 'create', 'x', '--scope', 'amdin', '--json', '--data-dir', gateway.dataDir], {
+        runtime,
+        cwd: root,
+      })
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(JSON.parse(stderr).error).toMatchObject({ code: 'validation_failed', message: expect.stringContaining('admin') })
+    }, 30_000)
+  })
+})
