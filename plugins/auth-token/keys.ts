@@ -1,7 +1,18 @@
 /** The life of keys: made, changed, rotated, revoked, expired. Each change and its event are one transaction. */
 import { randomBytes, randomUUID } from 'node:crypto'
 import { and, count, desc, eq, isNull, lte, sql } from 'drizzle-orm'
-import { type Clock, type Database, GatewayError, hasScope, type Kernel, nearestName, type PluginContext, type Principal, type Transaction } from 'portico'
+import {
+  type Clock,
+  contextOf,
+  type Database,
+  GatewayError,
+  hasScope,
+  type Kernel,
+  nearestName,
+  type PluginContext,
+  type Principal,
+  type Transaction,
+} from 'portico'
 import { endsConnections, keyChanged, keyCreated, keyRevoked, keyRotated, viaOfKey } from './contract.ts'
 import { type KeyKind, type KeyRow, keys } from './schema.ts'
 import { newSecret } from './secrets.ts'
@@ -91,20 +102,33 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
       { tx, subject: row.id, request: more.request },
     )
 
+  /** The caller as it is now: its key may have died since its request began, and a body can be sent slowly. */
+  async function livingGranter({ principal, request }: Actor, tx: Transaction): Promise<Principal> {
+    const id = idOfVia(principal.via)
+    if (id === undefined) return principal
+    const [row] = await tx.select().from(keys).where(eq(keys.id, id))
+    const isRotated = row?.rotatedAt && request && contextOf(request).startedAt < row.rotatedAt.getTime()
+    if (!row || !isUsable(row, clock.now()) || isRotated) throw new GatewayError('invalid_api_key', 'The credential was revoked while the request came in.')
+    const granter = { ...principal, scopes: row.scopes }
+    if (!hasScope(granter, 'admin')) throw new GatewayError('insufficient_scope', 'The credential lost the scope "admin" while the request came in.')
+    return granter
+  }
+
   /** One change of a living key: its event in the same transaction, then its connections end, unless only its name or quota is another. */
-  async function alter(id: string, ref: KeyEvent, actor: Actor, values: (row: KeyRow) => Partial<KeyRow>): Promise<KeyRow> {
+  async function alter(id: string, ref: KeyEvent, actor: Actor, values: (row: KeyRow, granter: Principal) => Partial<KeyRow>): Promise<KeyRow> {
     const change = randomUUID()
     if (doneHere.size >= rememberedChanges) doneHere.clear()
     doneHere.add(change)
     let changed: string[] | undefined
     const row = await db.transaction(async (tx) => {
+      const granter = await livingGranter(actor, tx)
       const [before] = await tx
         .select()
         .from(keys)
         .where(and(eq(keys.id, id), isNull(keys.revokedAt)))
         .for('update')
       if (!before) throw unknownKey(id)
-      const [after] = await tx.update(keys).set(values(before)).where(eq(keys.id, id)).returning()
+      const [after] = await tx.update(keys).set(values(before, granter)).where(eq(keys.id, id)).returning()
       if (!after) throw unknownKey(id)
       if (ref === keyChanged) changed = changeable.filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       if (changed?.length !== 0) await announce(ref, after, actor.principal.id, tx, { request: actor.request, change, changed })
@@ -122,6 +146,7 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
       const expiresAt = toExpiry(draft.expiresAt, clock) ?? null
       const { prefix, key, hash } = await newSecret()
       const row = await db.transaction(async (tx) => {
+        assertGrantable(await livingGranter(actor, tx), scopes, kind)
         const [made] = await tx
           .insert(keys)
           .values({
@@ -169,9 +194,9 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
     },
 
     change: (id, patch, actor) =>
-      alter(id, keyChanged, actor, (row) => {
+      alter(id, keyChanged, actor, (row, granter) => {
         const scopes = patch.scopes ? [...new Set(patch.scopes)] : row.scopes
-        assertGrantable(actor.principal, patch.scopes ? scopes : [], row.kind, knownScopes(kernel))
+        assertGrantable(granter, patch.scopes ? scopes : [], row.kind, knownScopes(kernel))
         const expiresAt = toExpiry(patch.expiresAt, clock)
         return {
           name: patch.name ?? row.name,
@@ -184,8 +209,8 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
     async rotate(id, actor) {
       const { prefix } = await self.get(id)
       const { key, hash } = await newSecret(prefix)
-      const row = await alter(id, keyRotated, actor, (before) => {
-        assertGrantable(actor.principal, before.scopes, before.kind)
+      const row = await alter(id, keyRotated, actor, (before, granter) => {
+        assertGrantable(granter, before.scopes, before.kind)
         return { hash, rotatedAt: new Date(clock.now()) }
       })
       return { row, key }
@@ -238,6 +263,11 @@ export function assertGrantable(granter: Principal, scopes: readonly string[], k
       throw new GatewayError('forbidden', `A key of kind agent never has the scope "${scope}": make one of kind user or service.`, { param: 'scopes' })
     }
   }
+}
+
+/** Of a key of the table; undefined for every other credential. */
+function idOfVia(via: string): string | undefined {
+  return /^token:(key_.+)$/.exec(via)?.[1]
 }
 
 function knownScopes(kernel: KeysOptions['kernel']): string[] {
