@@ -1,5 +1,5 @@
 /** Loads plugin modules: built-in ones by id, others by path or package name from the config file's folder. */
-import { pathToFileURL } from 'node:url'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import { isPlugin, type Plugin } from '../contract/plugin.ts'
 import type { Problem } from '../contract/problem.ts'
 import type { PluginLoader } from './builtins.ts'
@@ -56,5 +56,7 @@ function describe(error: unknown): string {
 }
 
 function hint(error: unknown): string | undefined {
-  return /["'`]portico(["'`/]|\/)/.test(describe(error)) ? '"portico" to be found from the plugin\'s folder; run: portico plugins link PATH' : undefined
+  if (!/["'`]portico["'`/]/.test(describe(error))) return undefined
+  const here = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+  return `"portico" to be found from the plugin's folder; there, run: mkdir -p node_modules && ln -s ${here} node_modules/portico`
 }

@@ -1,13 +1,14 @@
 /** What is wrong with the plugins or the config keeps the real command from starting: all of it named at once, exit 1, nothing left behind. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { runPortico, runtimes } from '../fixtures/gateway-process.ts'
 
-const contract = pathToFileURL(join(import.meta.dir, '../../kernel/contract/index.ts')).href
+const project = join(import.meta.dir, '../..')
+const contract = pathToFileURL(join(project, 'kernel/contract/index.ts')).href
 let root: string
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'portico-plan-errors-'))
@@ -111,6 +112,20 @@ describe.each(runtimes)('on %s', (runtime) => {
     const dataDir = join(root, `flag-${runtime}`)
     const { code, stderr } = await runPortico(['start', '--port', '0', '--host', '0.0.0.0', '--data-dir', dataDir], { runtime, cwd: root })
     expect([code, stderr]).toEqual([1, expect.stringContaining('allowPublicBind')])
+  }, 30_000)
+
+  test('a plugin that does not find portico from where it lies is told what helps, and that helps', async () => {
+    const folder = await folderOf({})
+    await writeFile(
+      join(folder, 'own.ts'),
+      `import { definePlugin } from 'portico'\nexport default definePlugin({ id: 'own', version: '1.0.0', api: 1, summary: 'Own', setup() {} })\n`,
+    )
+    await writeFile(join(folder, 'portico.toml'), 'plugins = ["./own.ts"]\n', { mode: 0o600 })
+    named(await refusals(folder), '[./own.ts]', 'could not be loaded', 'node_modules/portico', project)
+    await mkdir(join(folder, 'node_modules'))
+    await symlink(project, join(folder, 'node_modules/portico'))
+    const { code, stdout } = await runPortico(['config', 'check'], { runtime, cwd: folder })
+    expect([code, stdout]).toEqual([0, expect.stringContaining('good')])
   }, 30_000)
 
   test('a plugin that is not there, is none, or breaks as it loads', async () => {
