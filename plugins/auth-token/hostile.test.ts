@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { request } from 'node:http'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
+import { sendSlowly } from '../../test/fixtures/slow-request.ts'
 
 let gateway: TestGateway
 let id: string
@@ -65,13 +65,8 @@ describe('what a caller makes up is refused as the caller’s fault', () => {
   })
 })
 
-test('a body nested as deep as may be sent does not keep the process busy', async () => {
-  const began = performance.now()
-  for (const path of ['/api/keys', '/api/tickets']) {
-    const { status } = await gateway.json(path, { method: 'POST', body: nested(8_000) })
-    expect([400, 413]).toContain(status)
-  }
-  expect(performance.now() - began).toBeLessThan(2_000)
+test('a body nested without end is not looked into: that takes time by the square of its depth', async () => {
+  for (const path of ['/api/keys', '/api/tickets']) expect((await gateway.json(path, { method: 'POST', body: nested(30_000) })).status).toBe(413)
 })
 
 describe('a key that dies while its request is still being sent', () => {
@@ -83,37 +78,14 @@ describe('a key that dies while its request is still being sent', () => {
   test.each(Object.entries(deaths))('makes and changes no key after it was %s', async (_, die) => {
     const { body: mine } = await gateway.json('/api/keys', { method: 'POST', body: { name: 'dying', scopes: ['admin'] } })
     const late = [
-      await sendSlowly(mine.key, 'POST', '/api/keys', { name: 'ghost', scopes: ['admin'] }),
-      await sendSlowly(mine.key, 'PATCH', `/api/keys/${mine.id}`, { scopes: ['admin'], name: 'ghost' }),
-      await sendSlowly(mine.key, 'PATCH', `/api/keys/${id}`, { name: 'ghost' }),
+      await sendSlowly(gateway.url ?? '', mine.key, 'POST', '/api/keys', { name: 'ghost', scopes: ['admin'] }),
+      await sendSlowly(gateway.url ?? '', mine.key, 'PATCH', `/api/keys/${mine.id}`, { scopes: ['admin'], name: 'ghost' }),
+      await sendSlowly(gateway.url ?? '', mine.key, 'PATCH', `/api/keys/${id}`, { name: 'ghost' }),
     ]
     expect((await die(mine.id)).status).toBe(200)
-    const statuses = await Promise.all(late.map((finish) => finish()))
+    const statuses = await Promise.all(late.map((slow) => slow.finish()))
     for (const status of statuses) expect([401, 403, 404]).toContain(status)
     const { keys } = (await gateway.json('/api/keys?limit=200')).body
     expect(keys.filter(({ name }: { name: string }) => name === 'ghost')).toEqual([])
   })
-
-  /** Sends the head and a part of the body, and resolves to what sends the rest and returns the status. */
-  async function sendSlowly(key: string, method: string, path: string, body: object): Promise<() => Promise<number>> {
-    const { hostname, port } = new URL(gateway.url ?? '')
-    const text = JSON.stringify(body)
-    const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json', 'content-length': String(text.length) }
-    const sent = request({ hostname, port, method, path, headers, agent: false })
-    const status = new Promise<number>((resolve, reject) => {
-      sent.on('response', (answer) => resolve(answer.resume().statusCode ?? 0)).on('error', reject)
-    })
-    status.catch(() => undefined)
-    const before = requests()
-    sent.write(text.slice(0, 3))
-    while (requests() === before) await Bun.sleep(5)
-    // Its key is verified by now, or is about to be: it must be before it dies.
-    await Bun.sleep(100)
-    return () => {
-      sent.end(text.slice(3))
-      return status
-    }
-  }
-
-  const requests = () => gateway.gateway.kernel.stats().counters.requests
 })

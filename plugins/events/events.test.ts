@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { EventSource } from 'eventsource'
 import { admin, api, defineEvent, definePlugin, guard, rpc, t } from 'portico'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
+import { sendSlowly } from '../../test/fixtures/slow-request.ts'
 import { readSse } from '../../test/fixtures/sse-reader.ts'
 
 const data = t.Object({ n: t.Integer() })
@@ -221,4 +222,12 @@ describe('a ticket', () => {
     await stream.close()
     expect(JSON.stringify(gateway.log)).not.toContain(ticket)
   })
+})
+
+test('a request for a ticket that its key does not live to see gets none', async () => {
+  const dying = await newKey(['rpc'])
+  const late = await sendSlowly(gateway.url ?? '', dying.key, 'POST', '/api/tickets', { path: '/api/events' })
+  await gateway.json(`/api/keys/${dying.id}`, { method: 'DELETE' })
+  await gateway.events.waitFor('key:revoked', ({ subject }) => subject === dying.id)
+  expect(await late.finish()).toBe(401)
 })

@@ -1,5 +1,5 @@
 /** The routes of events: the stream, the recent past, tickets. */
-import { GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
+import { contextOf, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
 import { toTicketPath } from './ticket-path.ts'
 import type { Tickets } from './tickets.ts'
 
@@ -74,9 +74,9 @@ export function activityRoutes(kernel: Kernel, tickets: Tickets): RouteGroup {
         )
         .post(
           '/api/tickets',
-          async ({ body, principal, set }) => {
+          async ({ body, principal, request, set }) => {
             const { pathname, search } = toTicketPath(body.path, principal, kernel.routes())
-            const { ticket, expiresAt } = await tickets.create(pathname, principal)
+            const { ticket, expiresAt } = await tickets.create(pathname, principal, contextOf(request).startedAt)
             search.set('ticket', ticket)
             set.headers['cache-control'] = 'no-store'
             return { ticket, url: `${pathname}?${search}`, expiresAt: expiresAt.toISOString() }

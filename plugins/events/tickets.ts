@@ -14,6 +14,8 @@ import { tickets } from './schema.ts'
 export const firstUse = 60_000
 /** ms after the end of its stream in which it may be used again. */
 export const afterEnd = 600_000
+/** Credentials that ended lately, remembered for requests that began before. */
+const mostLost = 1_000
 /** Tickets of one credential that wait for their first use, or for the end of these ten minutes. */
 const perCredential = 200
 const sweepBatch = 500
@@ -26,8 +28,11 @@ export interface TicketsOptions {
 
 /** The tickets of this gateway. */
 export interface Tickets {
-  create(path: string, principal: Principal): Promise<{ ticket: string; expiresAt: Date }>
+  /** `since`: when the request for it began. Refused when its credential has ended meanwhile. */
+  create(path: string, principal: Principal, since: number): Promise<{ ticket: string; expiresAt: Date }>
   readonly method: AuthMethod
+  /** Refuses tickets to requests of a credential that are still on their way. */
+  lose(via: string): void
   /** Kills the tickets of a credential. */
   forget(via: string): Promise<void>
   /** Once a minute: keeps the tickets of open streams alive, ends streams whose ticket is gone or was taken over elsewhere, deletes what is over. */
@@ -42,6 +47,7 @@ interface OpenStream {
 /** Makes the tickets. */
 export function createTickets({ db, clock }: TicketsOptions): Tickets {
   const open = new Map<string, OpenStream>()
+  const lost = new Map<string, number>()
   const in10Minutes = () => new Date(clock.now() + afterEnd)
 
   async function use(ticket: string, request: Request): Promise<AuthResult | null> {
@@ -87,8 +93,21 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
     return new Set(rows.map(({ hash }) => hash))
   }
 
+  function lose(via: string): void {
+    const oldest = lost.size >= mostLost ? lost.keys().next() : undefined
+    if (oldest && !oldest.done) lost.delete(oldest.value)
+    lost.delete(via)
+    lost.set(via, clock.now())
+  }
+
+  function refuseLost({ via }: Principal, since: number): void {
+    if ((lost.get(via) ?? Number.NEGATIVE_INFINITY) >= since)
+      throw new GatewayError('invalid_api_key', 'The credential was revoked or changed while the request came in.')
+  }
+
   return {
-    async create(path, principal) {
+    async create(path, principal, since) {
+      refuseLost(principal, since)
       const now = clock.now()
       const [living] = await db
         .select({ total: count() })
@@ -101,13 +120,23 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
       }
       const ticket = `tkt_${randomBytes(32).toString('base64url')}`
       const expiresAt = new Date(now + firstUse)
-      await db.insert(tickets).values({ hash: digest(ticket), path, principal: { ...principal }, via: principal.via, createdAt: new Date(now), expiresAt })
+      const hash = digest(ticket)
+      await db.insert(tickets).values({ hash, path, principal: { ...principal }, via: principal.via, createdAt: new Date(now), expiresAt })
+      try {
+        refuseLost(principal, since)
+      } catch (error) {
+        await db.delete(tickets).where(eq(tickets.hash, hash))
+        throw error
+      }
       return { ticket, expiresAt }
     },
 
     method: { name: 'ticket', authenticate: ({ ticket, request }) => (ticket === undefined ? null : use(ticket, request)) },
 
+    lose,
+
     async forget(via) {
+      lose(via)
       await db.delete(tickets).where(eq(tickets.via, via))
     },
 
