@@ -57,6 +57,6 @@ function describe(error: unknown): string {
 
 function hint(error: unknown): string | undefined {
   if (!/["'`]portico["'`/]/.test(describe(error))) return undefined
-  const here = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '')
+  const here = fileURLToPath(new URL('../..', import.meta.url).href).replace(/\/$/, '')
   return `"portico" to be found from the plugin's folder; there, run: mkdir -p node_modules && ln -s ${here} node_modules/portico`
 }
