@@ -56,7 +56,7 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
     await store.close()
   }, 240_000)
 
-  const cycles = runtime === 'bun' ? 20 : 6
+  const cycles = 20
   test(`${cycles} times killed with -9 under load: no acknowledged commit is lost or doubled, no half one is kept`, async () => {
     const dataDir = await newFolder()
     const acknowledged: string[] = []
