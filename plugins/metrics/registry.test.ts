@@ -23,6 +23,16 @@ describe('the metrics', () => {
     expect(families.get('portico_http_request_duration_seconds')?.samples.find(({ name }) => name.endsWith('_count'))?.value).toBe(3)
   })
 
+  test('put each duration into its bucket, cumulated, whatever characters the route has', async () => {
+    const it = start()
+    for (const seconds of [0.001, 0.002, 0.05, 1_000]) it.observe({ method: 'GET', route: '/a"b\\c', status: 200, seconds })
+    const samples = parsePrometheus(await it.text()).get('portico_http_request_duration_seconds')?.samples ?? []
+    const upTo = (le: string) => samples.find(({ labels }) => labels.le === le)?.value
+    expect(['0.001', '0.005', '0.01', '0.05', '300', '+Inf'].map(upTo)).toEqual([1, 2, 2, 3, 3, 4])
+    expect(samples.find(({ name }) => name.endsWith('_sum'))?.value).toBeCloseTo(1000.053)
+    expect(samples[0]?.labels.route).toBe('/a\\"b\\\\c')
+  })
+
   test('show the kernel’s gauges and counters as they are at each scrape', async () => {
     let n = 1
     const it = start(() => ({ gauges: { sseReaders: n, 'pool.idle': 2 }, counters: { published: n * 10, faults_total: 0 } }))

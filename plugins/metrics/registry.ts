@@ -1,10 +1,9 @@
 /** What `/metrics` says: requests by route template, the kernel's own numbers, the process, the event loop. Every label set is bounded. */
 
 import type { Kernel, RequestRecord } from 'portico'
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, Gauge, Registry } from 'prom-client'
+import { createRequestCounts } from './requests.ts'
 
-const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'WS'])
-const mostSeries = 2_000
 const mostStats = 500
 const lagEvery = 500
 
@@ -21,19 +20,7 @@ export interface Metrics {
 export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>): Metrics {
   const registry = new Registry()
   const registers = [registry]
-  const requests = new Counter({
-    name: 'portico_http_requests_total',
-    help: 'Finished requests by method, route template and status',
-    labelNames: ['method', 'route', 'status'],
-    registers,
-  })
-  const durations = new Histogram({
-    name: 'portico_http_request_duration_seconds',
-    help: 'Seconds from the request to the end of its answer, by method and route template',
-    labelNames: ['method', 'route'],
-    buckets: [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
-    registers,
-  })
+  const requests = createRequestCounts()
   new Gauge({ name: 'portico_info', help: 'Version and runtime', labelNames: ['version', 'runtime'], registers }).set(
     { version: kernel.version, runtime: kernel.runtime },
     1,
@@ -67,30 +54,13 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
   })
   const lag = measureLag(registers)
 
-  const series = new Map<string, { count: () => void; time: (seconds: number) => void }>()
   const gauges = new Map<string, Gauge>()
   const counters = new Map<string, Counter>()
 
-  function seriesOf(method: string, route: string, status: number) {
-    const key = `${method} ${status} ${route}`
-    const known = series.get(key)
-    if (known) return known
-    const labels = series.size < mostSeries ? { method, route } : { method: 'OTHER', route: 'other' }
-    const counter = requests.labels({ ...labels, status: String(status) })
-    const histogram = durations.labels(labels)
-    const made = { count: () => counter.inc(), time: (seconds: number) => histogram.observe(seconds) }
-    if (series.size < mostSeries) series.set(key, made)
-    return made
-  }
-
   return {
     contentType: registry.contentType,
-    observe({ method, route, status, seconds }) {
-      const its = seriesOf(methods.has(method) ? method : 'OTHER', route, status)
-      its.count()
-      its.time(seconds)
-    },
-    text() {
+    observe: requests.observe,
+    async text() {
       const stats = kernel.stats()
       for (const [name, value] of Object.entries(stats.gauges)) {
         memo(gauges, name, () => new Gauge({ name: toName(name), help: `Of the kernel: ${toWords(name)}`, registers }))?.set(value)
@@ -104,7 +74,7 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
         counter?.reset()
         counter?.inc(value)
       }
-      return registry.metrics()
+      return `${await registry.metrics()}\n${requests.text()}`
     },
     stop: lag.stop,
   }
