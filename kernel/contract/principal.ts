@@ -33,7 +33,10 @@ export interface AuthAttempt {
   readonly loopback: boolean
 }
 
-/** A verified caller. The kernel may reuse it for the same token until `cacheUntil` (ms since the epoch), at most a minute. */
+/**
+ * A verified caller. The kernel may reuse it for the same token until `cacheUntil` (ms since the epoch), at most a minute, and never when the method looked at
+ * `address` or `loopback`. Give it only when the token alone decides.
+ */
 export interface AuthResult {
   readonly principal: Principal
   readonly cacheUntil?: number

@@ -74,8 +74,7 @@ export class Connections {
   /** Ends what this credential holds. */
   revoke(via: string): void {
     for (const hold of [...this.#holds]) if (hold.context.principal.via === via) hold.end('revoked')
-    for (const context of [...this.#watched])
-      if (context.principal.via === via) context.abort(new GatewayError('invalid_api_key', 'The credential was revoked.'))
+    for (const context of [...this.#watched]) if (context.principal.via === via) context.revoke()
   }
 
   /** Ends all holds of a kind because the gateway stops. */

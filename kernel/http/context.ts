@@ -41,10 +41,13 @@ export class Context implements RequestContext {
   failure: unknown
   /** Overrules the handler's answer: its body was over the limit. */
   verdict: GatewayError | undefined
+  /** Set when its credential was revoked after it was let in; what it did before that is still answered. */
+  revocation: GatewayError | undefined
   #address: string | undefined
   #loopback: boolean | undefined
   #abort: AbortController | undefined
   #unlink: (() => void) | undefined
+  #unwatch: (() => void) | undefined
   #isDone = false
 
   constructor(host: ContextHost, request: Request, peer: Peer, startedAt: number) {
@@ -83,21 +86,30 @@ export class Context implements RequestContext {
     return this.principal.kind === 'anonymous' ? `@${this.address}` : this.principal.id
   }
 
+  /** Lets a revocation reach this request before its head is out. */
+  watch(): void {
+    this.#unwatch ??= this.host.connections.watch(this)
+  }
+
   get signal(): AbortSignal {
     if (this.#abort) return this.#abort.signal
     const abort = new AbortController()
     this.#abort = abort
-    if (this.#isDone) return abort.signal
+    if (this.revocation) abort.abort(this.revocation)
+    if (this.#isDone || this.revocation) return abort.signal
     const { signal } = this.request
     const leave = () => this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
     if (signal.aborted) leave()
     else signal.addEventListener('abort', leave, { once: true })
-    const release = this.host.connections.watch(this)
-    this.#unlink = () => {
-      signal.removeEventListener('abort', leave)
-      release()
-    }
+    this.watch()
+    this.#unlink = () => signal.removeEventListener('abort', leave)
     return abort.signal
+  }
+
+  /** Its credential was revoked: whatever it still does is refused. */
+  revoke(): void {
+    this.revocation ??= new GatewayError('invalid_api_key', 'The credential was revoked while the request came in.')
+    this.abort(this.revocation)
   }
 
   /** Aborts `signal`, if anybody has it. */
@@ -110,6 +122,8 @@ export class Context implements RequestContext {
     this.#isDone = true
     this.#unlink?.()
     this.#unlink = undefined
+    this.#unwatch?.()
+    this.#unwatch = undefined
   }
 
   idleTimeout(seconds: number): void {
@@ -117,6 +131,7 @@ export class Context implements RequestContext {
   }
 
   hold(kind: ConnectionKind, close: (reason: 'revoked' | 'stopping') => void): () => void {
+    if (this.revocation) throw this.revocation
     return this.host.connections.hold(this, kind, close)
   }
 }

@@ -18,8 +18,13 @@ export interface ErrorMapping {
   report(plugin: string, what: string, error: unknown): void
 }
 
+/** What the runtimes say when a client left while its body was read. */
+const brokenBody = /^(?:The connection was closed\.|Cannot read body as underlying resource unavailable)/
+
 /** Maps anything that was thrown. */
-export function toFailure(error: unknown, { requestId, url, queryAt }: Context, isUnavailable: (error: unknown) => boolean): Failure {
+export function toFailure(thrown: unknown, { request, requestId, url, queryAt }: Context, isUnavailable: (error: unknown) => boolean): Failure {
+  // Elysia wraps what a parser throws.
+  const error = (thrown as { code?: unknown } | null)?.code === 'PARSE' && isGatewayError((thrown as Error).cause) ? (thrown as Error).cause : thrown
   if (isGatewayError(error)) {
     const kind = errorTable[error.code] ?? errorTable.internal_error
     const { code, message, param, details, headers } = error
@@ -28,6 +33,9 @@ export function toFailure(error: unknown, { requestId, url, queryAt }: Context, 
   }
   const known = fromElysia(error, queryAt === -1 ? '' : url.slice(queryAt))
   if (known) return { ...known, ...of(known.code), requestId, isFault: false }
+  if (request.bodyUsed && error instanceof Error && brokenBody.test(error.message)) {
+    return { ...of('invalid_request'), message: 'The body did not arrive whole.', requestId, isFault: false }
+  }
   if (isUnavailable(error)) {
     return { ...of('database_unavailable'), message: 'The database does not answer; try again shortly.', retryAfter: 2, requestId, isFault: false }
   }

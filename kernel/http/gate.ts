@@ -1,5 +1,4 @@
 /** The access gate: who is calling, by the auth methods in order, and whether the group lets them in. */
-import { hash } from 'node:crypto'
 import type { Access } from '../contract/access.ts'
 import type { Deadlines } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
@@ -48,12 +47,12 @@ export class Gate {
     if (access.kind === 'open' || access.kind === 'signed') return
     const { token, ticket } = this.#presented(context, target)
     if (token !== undefined) {
-      const cached = this.#cache.get(cacheKey(token, context))
+      const cached = this.#cache.get(token)
       if (cached && cached.until > this.#options.now()) return settle(context, target, access, cached.result, true)
     }
     return this.#verify({ token, ticket }, context).then((result) => {
       const isPresented = token !== undefined || ticket !== undefined || context.request.headers.has('authorization')
-      if (result === null && isPresented && context.address !== '') this.#failures.hit(addressKey(context.address))
+      if (result === null && isPresented && ticket === undefined && context.address !== '') this.#failures.hit(addressKey(context.address))
       settle(context, target, access, result, isPresented)
     })
   }
@@ -81,19 +80,19 @@ export class Gate {
   }
 
   #verify(credential: { token?: string; ticket?: string }, context: Context): Promise<AuthResult | null> {
-    const { token, ticket } = credential
-    if (token !== undefined || ticket !== undefined) this.#refuseGuessing(context)
+    const { token } = credential
+    // A ticket has 256 bits and costs one look-up; any web page can make a browser present a wrong one, which must not lock the keys of this address out.
+    if (token !== undefined) this.#refuseGuessing(context)
     if (token === undefined) return this.#ask(credential, context)
-    const key = cacheKey(token, context)
     // A method may look at the address: only requests of one address share its answer while it is made.
-    const shareKey = `${key} ${context.address}`
+    const shareKey = `${token} ${context.address} ${context.loopback}`
     const shared = this.#pending.get(shareKey)
     if (shared !== undefined) return shared
     if (this.#pending.size >= maxPending)
       throw new GatewayError('rate_limit_exceeded', 'Too many credentials are being verified; try again.', { retryAfter: 1 })
     const revocations = this.#revocations
     const pending = this.#ask(credential, context).then((result) => {
-      if (result && revocations === this.#revocations) this.#remember(key, result)
+      if (result && revocations === this.#revocations) this.#remember(token, result)
       return result
     })
     this.#pending.set(shareKey, pending)
@@ -103,13 +102,25 @@ export class Gate {
   }
 
   async #ask(credential: { token?: string; ticket?: string }, context: Context): Promise<AuthResult | null> {
-    const { request, address, loopback } = context
-    const attempt: AuthAttempt = { ...credential, request, address, loopback }
     const abort = new AbortController()
     for (const method of this.#options.authMethods()) {
+      let looked = false
+      const attempt: AuthAttempt = {
+        ...credential,
+        request: context.request,
+        get address() {
+          looked = true
+          return context.address
+        },
+        get loopback() {
+          looked = true
+          return context.loopback
+        },
+      }
       const asked = method.authenticate(attempt, abort.signal)
       const result = asked instanceof Promise ? await this.#inTime(asked, abort, method.name) : asked
-      if (result) return result
+      // Where the caller's place decided, the token alone must not let the next one in.
+      if (result) return looked ? { ...result, cacheUntil: undefined } : result
     }
     return null
   }
@@ -148,11 +159,6 @@ export class Gate {
 
 function bearerOf(header: string): string | undefined {
   return header.startsWith('Bearer ') && header.indexOf(' ', 7) === -1 ? header.slice(7) || undefined : /^bearer +(\S+)\s*$/i.exec(header)?.[1]
-}
-
-/** A token may be good from loopback only, so the same token counts as another one there. No token is kept in memory as it was sent. */
-function cacheKey(token: string, context: Context): string {
-  return `${hash('sha256', token, 'base64')}${context.loopback ? 'l' : ''}`
 }
 
 function settle(context: Context, target: Target, access: Exclude<Access, { kind: 'open' | 'signed' }>, result: AuthResult | null, isPresented: boolean): void {

@@ -227,6 +227,8 @@ export class Http {
       context.idleTimeout(0)
     }
     setContext(request, context)
+    // A body comes in for as long as its sender likes: a revocation must reach it.
+    if (request.method !== 'GET') context.watch()
     return app.fetch(request)
   }
 

@@ -10,14 +10,14 @@ interface DenoInfo {
 
 interface DenoServer {
   readonly addr: { readonly hostname: string; readonly port: number }
-  readonly finished: Promise<void>
   shutdown(): Promise<void>
+  unref(): void
 }
 
 interface DenoGlobal {
   readonly version: { readonly deno: string }
   serve(
-    options: { hostname: string; port: number; signal: AbortSignal; onListen(): void; onError(error: unknown): Response },
+    options: { hostname: string; port: number; onListen(): void; onError(error: unknown): Response },
     handler: (request: Request, info: DenoInfo) => Response | Promise<Response>,
   ): DenoServer
 }
@@ -34,10 +34,9 @@ export const denoRuntime: Runtime = {
 
 async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Listener> {
   const wire = denoAdapter({ hooks: complete(sockets.hooks), idleTimeout: 60 })
-  const abort = new AbortController()
   const isLocal = isLoopbackHost(host)
   const server = deno.serve(
-    { hostname: host.replace(/^\[|\]$/g, ''), port, signal: abort.signal, onListen() {}, onError: () => new Response(null, { status: 500 }) },
+    { hostname: host.replace(/^\[|\]$/g, ''), port, onListen() {}, onError: () => new Response(null, { status: 500 }) },
     (request, info) => {
       const peer: RuntimePeer = {
         isLocal,
@@ -68,9 +67,8 @@ async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Lis
     host: server.addr.hostname,
     port: server.addr.port,
     async close() {
-      if (await inTime(server.shutdown())) return
-      abort.abort()
-      await server.finished
+      // Once the shutdown has begun, aborting by a signal throws where nobody can catch it; connections that hang end with the process.
+      if (!(await inTime(server.shutdown()))) server.unref()
     },
   }
 }

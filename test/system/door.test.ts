@@ -60,6 +60,8 @@ describe.each(runtimes)('on %s', (runtime) => {
       { forwarded: 'for=127.0.0.1' },
       { 'x-real-ip': '127.0.0.1' },
       { 'x-forwarded-proto': 'https' },
+      { via: '1.1 proxy' },
+      { 'cf-connecting-ip': '192.0.2.1' },
       { 'x-forwarded-host': 'localhost' },
     ]
     for (const headers of proxied) {

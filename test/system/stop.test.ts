@@ -1,6 +1,7 @@
 /** A stop in the middle of everything: it keeps its deadline, and what was acknowledged is there afterwards. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { connect, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -25,8 +26,24 @@ describe.each(runtimes)('on %s', (runtime) => {
       const dataDir = await mkdtemp(join(tmpdir(), 'portico-stop-'))
       const provider = `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\nmodels = ["m"]\n`
       const config = `plugins = [${JSON.stringify(emitter)}]\n[gateway]\nshutdownDeadlineMs = ${deadline}\n${provider}`
+      const sockets: Socket[] = []
       const gateway = await spawnGateway({ runtime, config, dataDir })
       try {
+        const { hostname, port } = new URL(gateway.url)
+        const raw = (text: string) => {
+          const socket = connect(Number(port), hostname).on('error', () => undefined)
+          socket.pause()
+          socket.write(text)
+          sockets.push(socket)
+        }
+        const head = `Host: ${hostname}:${port}\r\nAuthorization: Bearer ${gateway.token}\r\n`
+        // Readers that never read, requests that never end, connections that say nothing.
+        for (let n = 0; n < 3; n++) {
+          raw(`GET /api/events HTTP/1.1\r\n${head}\r\n`)
+          raw(`POST /v1/chat/completions HTTP/1.1\r\n${head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"model`)
+          raw('GET / HTTP/1.1\r\nHost: ')
+          raw('')
+        }
         const chat = (stream: boolean) =>
           gateway
             .fetch('/v1/chat/completions', {
@@ -85,6 +102,7 @@ describe.each(runtimes)('on %s', (runtime) => {
           expect(await again.stop()).toBe(0)
         }
       } finally {
+        for (const socket of sockets) socket.destroy()
         await gateway.stop()
         await rm(dataDir, { recursive: true, force: true })
         upstream.reset()
