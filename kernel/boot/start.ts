@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
 import { busMigrations, createBus } from '../bus/bus.ts'
 import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
+import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
@@ -127,7 +128,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
     log: logFor('kernel'),
     clock,
-    boundToLoopback: isLoopback(config.host),
+    boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: isConnectionError,
     onError: faults.report,
   })
@@ -249,8 +250,4 @@ async function listen(http: Http, config: Plan['resolved']['gateway'], store: St
   const run = { url, pid: process.pid, startedAt: new Date(options.startedAt).toISOString(), socket: store.socketPath && join(store.socketPath) }
   options.undo.push(await writeRunFiles(dataDir, run, options.localToken))
   return url
-}
-
-function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host === '[::1]' || /^127\./.test(host)
 }

@@ -1,4 +1,5 @@
 /** Turns what was written into what is meant: aliases, each section against its schema, and the rules between keys. */
+import { isLoopbackHost } from '../contract/host.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { applyAliases } from './aliases.ts'
 import type { RawConfig } from './read.ts'
@@ -65,9 +66,4 @@ function checkBind(gateway: GatewayConfig | undefined, problems: Problem[]): voi
   if (!gateway || gateway.allowPublicBind || isLoopbackHost(gateway.host)) return
   const expected = 'a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true'
   problems.push({ where: 'gateway', key: 'host', what: 'others could reach this address', found: JSON.stringify(gateway.host), expected })
-}
-
-/** True for names and addresses that only this machine reaches. */
-export function isLoopbackHost(host: string): boolean {
-  return /^(localhost|::1|\[::1\]|127(\.\d{1,3}){3})$/i.test(host)
 }

@@ -1,6 +1,7 @@
 /** Bun: serve, sockets, signals. */
 import bunAdapter from 'crossws/adapters/bun'
-import { inTime, isLoopbackHost, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { isLoopbackHost } from '../contract/host.ts'
+import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 

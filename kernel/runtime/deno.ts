@@ -2,7 +2,8 @@
 
 import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
-import { inTime, isLoopbackHost, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { isLoopbackHost } from '../contract/host.ts'
+import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }

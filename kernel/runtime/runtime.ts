@@ -67,8 +67,3 @@ export async function inTime(closing: Promise<unknown>): Promise<boolean> {
   clearTimeout(timer)
   return isClosed
 }
-
-/** True for a name or address of loopback that a listener is bound to. */
-export function isLoopbackHost(host: string): boolean {
-  return host === 'localhost' || host === '::1' || host === '[::1]' || host.startsWith('127.')
-}
