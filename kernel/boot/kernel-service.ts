@@ -4,6 +4,7 @@ import { configJsonSchema, redactConfig } from '../config/index.ts'
 import type { ComponentHealth, Kernel, PluginInfo } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import type { Store } from '../store/open.ts'
+import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { withDeadline } from './deadline.ts'
 import type { Instance } from './instance.ts'
 import type { Plan } from './plan.ts'
@@ -31,6 +32,7 @@ export function createKernelService(parts: KernelParts): Kernel {
     startedAt: parts.startedAt,
     dataDir: parts.dataDir,
     runtime: parts.runtime,
+    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction },
     plugins: () => plan.order.map((planned) => pluginInfo(planned, parts.instances.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,

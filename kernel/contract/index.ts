@@ -1,6 +1,7 @@
 /** `portico`: everything a plugin author imports. Types, pure functions, and one small timer. */
 export * from './access.ts'
 export * from './command.ts'
+export * from './database.ts'
 export { Deadlines, type Wait } from './deadlines.ts'
 export * from './errors.ts'
 export * from './event.ts'

@@ -1,6 +1,7 @@
 /** The one service the kernel itself provides. Any plugin may require it; `portico plugins list` marks those that do. */
 import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
+import type { DatabaseAccess } from './database.ts'
 import type { GatewayEvent } from './event.ts'
 import type { Principal } from './principal.ts'
 import { defineService, type EventRef, type ScopeRef } from './refs.ts'
@@ -103,6 +104,7 @@ export interface Kernel {
   readonly dataDir: string
   /** The runtime and its version: `bun 1.4.5`. */
   readonly runtime: string
+  readonly database: DatabaseAccess
   plugins(): readonly PluginInfo[]
   routes(): readonly RouteInfo[]
   routeGroups(): readonly RouteGroupInfo[]

@@ -1,0 +1,41 @@
+/** The database as infrastructure: what serves the embedded one, and what those who bring their own SQL are given. Plugins with tables use `ctx.db`. */
+import type pg from 'pg'
+import type { Transaction } from './plugin.ts'
+import { defineService } from './refs.ts'
+
+/** A database served on this machine for this gateway alone. */
+export interface DatabaseServer {
+  /** How `pg` connects. */
+  readonly connection: {
+    readonly host: string
+    readonly port: number
+    readonly user: string
+    readonly password: string
+    readonly database: string
+    readonly ssl: false
+  }
+  /** Its socket, `<folder>/.s.PGSQL.5432`: `psql` connects with `host=<folder>`. */
+  readonly socketPath: string
+}
+
+/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, and only when `database.url` is absent. */
+export const databaseServer = defineService<DatabaseServer>('database-server')
+
+/** The store as the service `kernel` shows it, for plugins that bring their own SQL: an event log, a queue. */
+export interface DatabaseAccess {
+  /** `pglite`: embedded, no other process can have it. */
+  readonly kind: 'pglite' | 'postgres'
+  /** Its queries pass no guard: never use it inside `db.transaction`. */
+  readonly pool: pg.Pool
+  /**
+   * Hears a channel on a connection of its own, which reconnects by itself; after each reconnect `onNotify('')` is called once, because notifications may
+   * have been missed. Resolves when it listens; its result ends it.
+   */
+  listen(channel: string, onNotify: (payload: string) => void): Promise<() => Promise<void>>
+  /** Calls back once the outermost transaction has committed, and never otherwise. The callback must not throw. */
+  afterCommit(tx: Transaction, callback: () => void): void
+  /** True inside the body of a `db.transaction` that has not ended yet. */
+  inTransaction(): boolean
+  /** Runs `body` as if no transaction surrounded it: for work that only happens to be started there. */
+  outsideTransaction<T>(body: () => T): T
+}
