@@ -5,6 +5,7 @@ export type PluginLoader = () => Promise<{ default: unknown }>
 
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
+  limits: () => import('../../plugins/limits/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   events: () => import('../../plugins/events/index.ts'),
   models: () => import('../../plugins/models/index.ts'),

@@ -2,6 +2,7 @@
 import type { Bus } from '../bus/bus.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
+import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
 import { assembleTable, type TableEntry } from '../http/table.ts'
@@ -96,11 +97,12 @@ async function fail(instance: Instance, what: string, error: unknown, host: Inst
   await instance.unwind('failed', host.redact(`${what}: ${error instanceof Error ? error.message : String(error)}`))
 }
 
-/** A gateway without an auth method it was to have, or without a plugin that says `abort`, must not serve. */
+/** A gateway without an auth method or a limit it was to have, or without a plugin that says `abort`, must not serve. */
 function refuseIfFatal(instances: Iterable<Instance>): void {
   const fatal = [...instances].filter(
     ({ state, planned }) =>
-      (state === 'failed' || state === 'blocked') && (planned.onFailure === 'abort' || (planned.plugin.adds ?? []).some((slot) => slot.id === authMethods.id)),
+      (state === 'failed' || state === 'blocked') &&
+      (planned.onFailure === 'abort' || (planned.plugin.adds ?? []).some(({ id }) => id === authMethods.id || id === requestLimits.id)),
   )
   if (fatal.length === 0) return
   throw new GatewayError(

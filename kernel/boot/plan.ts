@@ -2,6 +2,7 @@
 import { getTableName, isTable } from 'drizzle-orm'
 import { type ConfigSection, kernelSections, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
 import { kernel } from '../contract/kernel-service.ts'
+import { requestLimits } from '../contract/limits.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { authMethods } from '../contract/principal.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
@@ -43,7 +44,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const { claimed: events } = claim<EventRef>(plugins, 'event', kernelEvents, (plugin) => plugin.events ?? [], problems)
   const { claimed: scopes } = claim<ScopeRef>(plugins, 'scope', [rpc, api, admin], (plugin) => plugin.scopes ?? [], problems)
   const { owners: services } = claim<ServiceRef>(plugins, 'service', [kernel], (plugin) => Object.values(plugin.provides ?? {}), problems)
-  const { owners: slots } = claim<SlotRef>(plugins, 'slot', [authMethods as SlotRef], (plugin) => plugin.slots ?? [], problems)
+  const { owners: slots } = claim<SlotRef>(plugins, 'slot', [authMethods, requestLimits] as SlotRef[], (plugin) => plugin.slots ?? [], problems)
   claim<string>(plugins, 'root', [], (plugin) => plugin.paths ?? [], problems)
   checkReferences(plugins, services, slots, problems)
 

@@ -5,9 +5,11 @@ import { busMigrations, createBus } from '../bus/bus.ts'
 import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
+import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { PlanError } from '../contract/problem.ts'
+import { t } from '../contract/schema.ts'
 import { createHttp, type Http } from '../http/http.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
@@ -74,7 +76,9 @@ export async function planGateway(options: GatewayOptions): Promise<{ plan: Plan
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const raw = readConfig({ flags: options.flags, env: options.env, cwd: options.cwd, text: options.configText })
-  const early = resolveConfig(raw, kernelSections, Object.keys(builtins))
+  // Plugins are not loaded yet: what stands in their sections, or is meant for them, is judged with the plan.
+  const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }) }))
+  const early = resolveConfig(raw, [...kernelSections, ...unread], [])
   const redactor = new Redactor()
   for (const secret of early.secrets) redactor.add(secret.value)
   const logFor = options.log?.(early.log, redactor) ?? silentLog
@@ -126,7 +130,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   const http: Http = createHttp({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
-    log: logFor('kernel'),
+    requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
     clock,
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: isConnectionError,
@@ -212,7 +216,7 @@ function addLocalMethods(slots: Slots, localToken: string, envToken: string | un
 function putTable(http: Http, instances: ReadonlyMap<string, Instance>): void {
   const { table, problems } = assembleTable([...instances.values()].map(tableEntry))
   if (problems.length > 0) throw new PlanError(problems)
-  http.setTable(table)
+  http.table = table
 }
 
 function findService(instances: ReadonlyMap<string, Instance>, id: string): unknown {
@@ -241,7 +245,7 @@ interface ListenOptions {
 async function listen(http: Http, config: Plan['resolved']['gateway'], store: Store, dataDir: string, options: ListenOptions): Promise<string> {
   const server = await options.runtime.serve({
     ...{ host: config.host, port: config.port, maxBodyBytes: config.httpBodyLimitBytes },
-    ...{ handle: (request, peer) => http.handle(request, peer), sockets: http.sockets },
+    ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
   })
   options.undo.splice(-1, 0, () => server.close())
   http.setOrigin(server.host, server.port)

@@ -6,6 +6,8 @@ import { fold, isTable, type Table } from './table.ts'
 export const aliases: Readonly<Record<string, readonly [plugin: string, key: string]>> = {
   requirePairing: ['auth-pairing', 'requirePairing'],
   tokens: ['auth-token', 'tokens'],
+  rateLimit: ['limits', 'rateLimit'],
+  addressRateLimit: ['limits', 'addressRateLimit'],
   web: ['chat', 'web'],
   webDistPath: ['chat', 'webDistPath'],
   maxBatchSize: ['rpc', 'maxBatchSize'],

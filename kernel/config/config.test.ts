@@ -26,7 +26,8 @@ const pager = t.Object({
   labels: t.Optional(t.Record(t.String(), t.Unknown())),
 })
 const tokens = t.Object({ tokens: t.Array(t.Object({ id: t.String(), secret: secret() }), { default: [] }) })
-const sections: ConfigSection[] = [...kernelSections, { id: 'pager', schema: pager }, { id: 'auth-token', schema: tokens }]
+const limits = t.Object({ rateLimit: t.Optional(t.Object({ windowMs: t.Integer(), maxRequests: t.Integer() })) })
+const sections: ConfigSection[] = [...kernelSections, { id: 'pager', schema: pager }, { id: 'auth-token', schema: tokens }, { id: 'limits', schema: limits }]
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-config-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -52,7 +53,7 @@ describe('defaults and precedence', () => {
     const { resolved, raw, problems } = resolveRaw(readConfig({ env: { HOME: '/srv/nobody' }, cwd: folder }))
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
-    expect(resolved.gateway.rateLimit).toBeUndefined()
+    expect(resolved.sections.limits).toEqual({})
     expect(resolved.bus.retention).toEqual({ maxAgeDays: 7, maxRows: 1_000_000 })
     expect(resolved.log).toEqual({ level: 'info', format: 'text' })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
@@ -122,7 +123,8 @@ describe('spelling', () => {
       tokens = [{ id = "x", secret = "y" }]
     `)
     expect(problems).toEqual([])
-    expect(resolved.gateway).toMatchObject({ allowPublicBind: true, rateLimit: { windowMs: 1000, maxRequests: 5 } })
+    expect(resolved.gateway).toMatchObject({ allowPublicBind: true })
+    expect(resolved.sections.limits).toEqual({ rateLimit: { windowMs: 1000, maxRequests: 5 } })
     expect(resolved.bus.retention).toEqual({ maxAgeDays: 1, maxRows: 1_000_000 })
     expect(pager).toMatchObject({ maxRetries: 1, quiet: { fromHour: 1 }, targets: [{ name: 'a', apiKey: 'k' }] })
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'x', secret: 'y' }] })
@@ -243,7 +245,7 @@ describe('plugins', () => {
   test('every section takes enabled and onFailure', () => {
     const { resolved, problems } = resolveText('[pager]\nenabled = true\non_failure = "abort"\n[chat]\nenabled = false')
     expect(problems).toEqual([])
-    expect(resolved.enabled).toEqual({ pager: true, 'auth-token': true, chat: false })
+    expect(resolved.enabled).toEqual({ pager: true, 'auth-token': true, limits: true, chat: false })
     expect(resolved.onFailure).toEqual({ pager: 'abort' })
     expect(resolved.sections.pager).not.toHaveProperty('enabled')
   })

@@ -7,12 +7,6 @@ export interface ConfigSection {
   readonly schema: TSchema
 }
 
-const window = (summary: string) =>
-  t.Object({
-    windowMs: t.Integer({ minimum: 100, maximum: 86_400_000, default: 60_000, description: 'ms; the window slides' }),
-    maxRequests: t.Integer({ minimum: 1, default: 100, description: summary }),
-  })
-
 const gateway = t.Object({
   host: t.String({ minLength: 1, default: '127.0.0.1', description: 'The address to listen on' }),
   port: t.Integer({ minimum: 0, maximum: 65_535, default: 4766, description: '0 = any free port' }),
@@ -23,8 +17,6 @@ const gateway = t.Object({
   allowPublicBind: t.Boolean({ default: false, description: 'Allows a host that is not loopback' }),
   trustedProxies: t.Array(t.String({ minLength: 1 }), { default: [], description: 'Addresses or CIDR blocks whose Forwarded headers are believed' }),
   corsOrigins: t.Array(t.String({ minLength: 1 }), { default: [], description: 'Origins that browsers may call from; "*" = all' }),
-  rateLimit: t.Optional(window('Requests of one principal in the window')),
-  addressRateLimit: t.Optional(window('Requests of one client address in the window')),
   httpBodyLimitBytes: t.Integer({ minimum: 1_024, maximum: 1_073_741_824, default: 10_485_760, description: 'Bytes of a request body; a route may take less' }),
   allowQueryToken: t.Boolean({ default: false, description: 'Accepts ?token= on streams, sockets and media' }),
   maxStreams: t.Integer({ minimum: 1, maximum: 10_000, default: 64, description: 'Live event streams and sockets of one principal' }),

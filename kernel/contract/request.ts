@@ -16,6 +16,8 @@ export interface RequestContext {
   readonly traceparent?: string
   /** ms since the epoch. */
   readonly startedAt: number
+  /** Headers to be added to the answer, whoever makes it. */
+  answerHeaders?: Readonly<Record<string, string>>
   readonly signal: AbortSignal
   /** Aborts `signal`, also when the head is out: saves a controller of one's own. */
   abort(reason: unknown): void
