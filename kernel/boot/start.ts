@@ -10,7 +10,7 @@ import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { PlanError } from '../contract/problem.ts'
 import { t } from '../contract/schema.ts'
-import { createHttp, type Http } from '../http/http.ts'
+import { Http } from '../http/http.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
@@ -127,7 +127,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   start.redactor.add(localToken)
   addLocalMethods(slots, localToken, options.env.PORTICO_TOKEN, start.redactor)
 
-  const http: Http = createHttp({
+  const http = new Http({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
@@ -160,7 +160,6 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
 
   undo.push(async () => {
     http.closeIntake()
-    http.endEvents()
     bus.endStreams()
     await http.drain(config.shutdownDeadlineMs)
   })

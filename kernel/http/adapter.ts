@@ -1,6 +1,7 @@
 /** What stands between Elysia and the kernel: one adapter for both runtimes, which gives each handler its `RequestInfo` and reads JSON bodies strictly. */
 import type { AnyElysia } from 'elysia'
 import { WebStandardAdapter } from 'elysia/adapter/web-standard'
+import type { RequestInfo } from '../contract/access.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { contextOf } from '../contract/request.ts'
 import type { Context } from './context.ts'
@@ -9,27 +10,21 @@ type Adapter = typeof WebStandardAdapter
 type Mapper = Adapter['handler']['mapResponse']
 
 /** The prototype of Elysia's context: nothing is computed for handlers that do not ask, and `signal` costs much. */
-const requestInfo = {
-  __proto__: null,
-  get principal() {
-    return contextOf(requestOf(this)).principal
-  },
-  get requestId() {
-    return contextOf(requestOf(this)).requestId
-  },
-  get signal() {
-    return contextOf(requestOf(this)).signal
-  },
-  get loopback() {
-    return contextOf(requestOf(this)).loopback
-  },
+const requestInfo = Object.create(null)
+for (const key of ['principal', 'requestId', 'signal', 'loopback'] satisfies (keyof RequestInfo)[]) {
+  Object.defineProperty(requestInfo, key, {
+    get(this: { request: Request }) {
+      return contextOf(this.request)[key]
+    },
+  })
 }
-const requestOf = (context: object) => (context as { request: Request }).request
 
 /** A body that was announced as JSON; `undefined` for an empty one where the schema allows none. */
 async function readJson(request: Request, isOptional: boolean): Promise<unknown> {
   const text = await request.text()
-  refuseRevoked(request)
+  const { revocation } = contextOf(request) as Context
+  // Nothing is done any more for a credential that was revoked while the body came in.
+  if (revocation) throw revocation
   if (text === '' && isOptional) return undefined
   if (text === '') throw new GatewayError('invalid_json', 'The body is empty; this route takes a JSON body.')
   if (text.length > maxDepth && isDeeper(text)) throw new GatewayError('invalid_json', `The body is nested deeper than ${maxDepth} levels.`)
@@ -38,12 +33,6 @@ async function readJson(request: Request, isOptional: boolean): Promise<unknown>
   } catch (cause) {
     throw badJson(cause)
   }
-}
-
-/** The credential may have been revoked while the body came in: nothing is done for it any more. */
-function refuseRevoked(request: Request): void {
-  const { revocation } = contextOf(request) as Context
-  if (revocation) throw revocation
 }
 
 // Elysia shows a wrong value in its errors, indented: time and memory by the square of the depth (36 kB took 4 GB).

@@ -1,13 +1,7 @@
 /** What every request must pass before anything is looked up: Host, Origin, and a path without tricks. */
+import type { GatewayConfig } from '../config/index.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { Context } from './context.ts'
-
-/** What the door knows of this gateway. */
-export interface DoorOptions {
-  /** `gateway.hosts`: beside the loopback names. An entry without a port also stands for our own port. */
-  readonly hosts: readonly string[]
-  readonly corsOrigins: readonly string[]
-}
 
 const loopbackNames = ['127.0.0.1', 'localhost', '[::1]']
 /** What a path may not hold: dot segments, empty segments, backslashes, fragments, controls. */
@@ -17,15 +11,14 @@ const escapedTricks = /%(?:2e|5c|[01][0-9a-f]|7f)/i
 
 /** Checks requests. */
 export class Door {
-  readonly #options: DoorOptions
-  readonly #anyOrigin: boolean
+  readonly #names: readonly string[]
   readonly #origins: ReadonlySet<string>
-  #hosts: ReadonlySet<string> | null = null
+  #hosts: ReadonlySet<string> = new Set()
 
-  constructor(options: DoorOptions) {
-    this.#options = options
-    this.#anyOrigin = options.corsOrigins.includes('*')
-    this.#origins = new Set(options.corsOrigins.map((origin) => origin.replace(/\/$/, '').toLowerCase()))
+  /** `hosts` beside the loopback names: an entry without a port also stands for our own port. */
+  constructor({ hosts, corsOrigins }: Pick<GatewayConfig, 'hosts' | 'corsOrigins'>) {
+    this.#names = hosts
+    this.#origins = new Set(corsOrigins.map((origin) => origin.replace(/\/$/, '').toLowerCase()))
   }
 
   /** Whether answers differ by Origin. */
@@ -33,10 +26,10 @@ export class Door {
     return this.#origins.size > 0
   }
 
-  /** Where we listen. Before it is known (in process), the port in Host is not compared. */
+  /** Where we listen, or would: no Host is known before. */
   setOrigin(host: string, port: number): void {
     const bound = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
-    const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...this.#options.hosts].map((name) => name.toLowerCase())
+    const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...this.#names].map((name) => name.toLowerCase())
     this.#hosts = new Set(
       names.flatMap((name) => {
         if (hasPort(name)) return [name]
@@ -73,19 +66,18 @@ export class Door {
   }
 
   #knows(authority: string): boolean {
-    if (this.#hosts) return this.#hosts.has(authority) || this.#hosts.has(authority.toLowerCase())
-    const name = authority.replace(/:\d*$/, '').toLowerCase()
-    return loopbackNames.includes(name) || this.#options.hosts.some((host) => host.toLowerCase() === name || host.toLowerCase() === authority.toLowerCase())
+    return this.#hosts.has(authority) || this.#hosts.has(authority.toLowerCase())
   }
 
   #checkOrigin(context: Context, origin: string): void {
     const lower = origin.toLowerCase()
     const own = /^https?:\/\/([^/]+)$/.exec(lower)?.[1]
     if (own !== undefined && this.#knows(own)) return
-    if (!this.#anyOrigin && !this.#origins.has(lower)) {
+    const isAny = this.#origins.has('*')
+    if (!isAny && !this.#origins.has(lower)) {
       throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.')
     }
-    context.corsOrigin = this.#anyOrigin ? '*' : origin
+    context.corsOrigin = isAny ? '*' : origin
   }
 }
 

@@ -419,7 +419,6 @@ describe('stopping', () => {
     await send('/t/events')
     await send('/t/work')
     http.closeIntake()
-    http.endEvents()
     expect(log).toEqual(['stopping'])
     let isDrained = false
     const drained = http.drain(5_000).then(() => (isDrained = true))

@@ -33,12 +33,7 @@ export interface HttpOptions extends ErrorMapping {
 
 const stopRetrySeconds = 5
 
-/** Makes the room; nothing is open before the runtime serves. */
-export function createHttp(options: HttpOptions): Http {
-  return new Http(options)
-}
-
-/** The room. */
+/** The room. Nothing is open before the runtime serves. */
 export class Http {
   /** What the runtime gives to crossws. */
   readonly hooks: Partial<Hooks> = socketHooks
@@ -91,13 +86,9 @@ export class Http {
     for (const context of this.#underWay) if (context.principal.via === via) context.revoke()
   }
 
-  /** New requests are answered 503 from now on. */
+  /** New requests are answered 503 from now on; event streams and sockets end (1001). */
   closeIntake(): void {
     this.#isClosed = true
-  }
-
-  /** Ends event streams and sockets (1001). */
-  endEvents(): void {
     this.#connections.end('stopping', ({ kind }) => kind === 'events')
   }
 

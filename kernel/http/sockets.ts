@@ -3,6 +3,7 @@ import type { Hooks, Peer as WirePeer } from 'crossws'
 import type { Principal } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import type { Socket, SocketRoute } from '../contract/socket.ts'
+import type { Target } from './compile.ts'
 import type { Context } from './context.ts'
 import type { Report } from './errors.ts'
 
@@ -39,8 +40,7 @@ class LiveSocket implements Socket {
   readonly data: Record<string, unknown> = {}
   release: () => void = () => {}
   readonly #route: SocketRoute
-  readonly #plugin: string
-  readonly #report: Report
+  readonly #report: (what: string, error: unknown) => void
   #peer: WirePeer | undefined
   #isEnded = false
 
@@ -50,9 +50,9 @@ class LiveSocket implements Socket {
     // The runtimes' own request is spent by the upgrade.
     this.request = new Request(context.url, { headers: context.request.headers })
     setContext(this.request, context)
-    this.#route = context.target?.socket as SocketRoute
-    this.#plugin = context.target?.group.plugin ?? 'kernel'
-    this.#report = report
+    const { group, socket, template } = context.target as Target
+    this.#route = socket as SocketRoute
+    this.#report = (what, error) => report(group.plugin, `socket ${template} ${what}`, error)
   }
 
   send(data: string | Uint8Array): boolean {
@@ -111,7 +111,7 @@ class LiveSocket implements Socket {
   }
 
   #fail(what: string, error: unknown): void {
-    this.#report(this.#plugin, `socket ${this.#route.path} ${what}`, error)
+    this.#report(what, error)
     this.close(1011, 'the gateway failed on this socket')
   }
 }

@@ -1,13 +1,13 @@
 /** A listener of the kernel's HTTP room with routes that show how a runtime behaves. Run on Bun and on Deno; prints its port as JSON. */
 import { contextOf, encodeSse, guard, open, rpc, signed, sseHeaders, t } from 'portico'
 import { compilePlugin } from '../../kernel/http/compile.ts'
-import { createHttp } from '../../kernel/http/http.ts'
+import { Http } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'
 import { currentRuntime } from '../../kernel/runtime/index.ts'
 
 const notes: string[] = []
 const runtime = await currentRuntime()
-const http = createHttp({
+const http = new Http({
   config: {
     ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], corsOrigins: [] },
     ...{ httpBodyLimitBytes: 100_000, allowQueryToken: false, maxStreams: 8, shutdownDeadlineMs: 1_000 },
@@ -83,8 +83,6 @@ const { compiled, problems } = await compilePlugin(
         })
         .post('/t/do/:what', ({ params }) => {
           if (params.what === 'revoke') http.revoke('test:good')
-          if (params.what === 'end') http.endEvents()
-          if (params.what === 'close') http.closeIntake()
           return http.stats()
         }),
     ),
@@ -124,7 +122,6 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(s
 
 async function stop(signal: string): Promise<never> {
   http.closeIntake()
-  http.endEvents()
   await http.drain(1_000)
   await listener.close()
   console.log(signal)
