@@ -1,5 +1,6 @@
-/** Deadlines: of one promise, and of many waits with one timer, exact to a fortieth of a second, nothing per request but a set's entry. */
+/** Deadlines: of one promise, and of many waits with one timer, exact to a fortieth of a second, nothing per request but a place in a bag. */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Bag, type Bagged } from './bag.ts'
 import { GatewayError } from './errors.ts'
 
 /** Settles like `work`, or rejects after `ms` with a message that names the culprit. The work itself goes on; its late failure is swallowed. Internal to the kernel. */
@@ -18,7 +19,7 @@ export async function withDeadline<T>(work: Promise<T>, ms: number, culprit: str
 const tickMs = 25
 
 /** Something that must end in time. */
-export interface Wait {
+export interface Wait extends Bagged {
   /** By `performance.now()`. */
   readonly dueAt: number
   expire(): void
@@ -28,22 +29,12 @@ export interface Wait {
 
 /** The waits that are under way. The timer runs only while there are any, and keeps no process alive. */
 export class Deadlines<W extends Wait = Wait> {
-  readonly #waits = new Set<W>()
+  readonly waits = new Bag<W>()
   #timer: ReturnType<typeof setInterval> | undefined
-
-  /** How many are under way. */
-  get size(): number {
-    return this.#waits.size
-  }
-
-  /** Those that are under way. */
-  [Symbol.iterator](): Iterator<W> {
-    return this.#waits.values()
-  }
 
   /** Starts a wait. */
   start(wait: W): void {
-    this.#waits.add(wait)
+    this.waits.add(wait)
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => this.#tick(), tickMs)
     if (typeof this.#timer === 'object') this.#timer.unref()
@@ -51,32 +42,32 @@ export class Deadlines<W extends Wait = Wait> {
 
   /** Ends a wait; false if it had expired. */
   end(wait: W): boolean {
-    return this.#waits.delete(wait)
+    return this.waits.delete(wait)
   }
 
   #tick(): void {
     const now = performance.now()
-    for (const wait of this.#waits) {
+    for (const wait of this.waits) {
       if (wait.dueAt > now) wait.poll?.()
-      else if (this.#waits.delete(wait)) wait.expire()
+      else if (this.end(wait)) wait.expire()
     }
-    if (this.#waits.size > 0) return
+    if (this.waits.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
   }
 }
 
-const waits = new Deadlines()
+const deadlines = new Deadlines()
 
 /** Settles like `work`, or after `ms` rejects with what `late` makes. A result that comes all the same is given to `discard`. */
 export function inTime<T>(work: Promise<T>, ms: number, late: () => unknown, discard?: (result: T) => void): Promise<T> {
   return new Promise((resolve, reject) => {
-    const wait = { dueAt: performance.now() + ms, expire: () => reject(late()) }
-    waits.start(wait)
+    const wait: Wait = { place: undefined, dueAt: performance.now() + ms, expire: () => reject(late()) }
+    deadlines.start(wait)
     work.then(
-      (result) => (waits.end(wait) ? resolve(result) : discard?.(result)),
+      (result) => (deadlines.end(wait) ? resolve(result) : discard?.(result)),
       (error) => {
-        waits.end(wait)
+        deadlines.end(wait)
         reject(error)
       },
     )

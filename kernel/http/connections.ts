@@ -1,4 +1,5 @@
 /** Streams and sockets that requests hold: what revoking and stopping must reach. */
+import { Bag, type Bagged } from '../contract/bag.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { ConnectionKind } from '../contract/request.ts'
 import type { Context } from './context.ts'
@@ -7,7 +8,7 @@ import type { Report } from './errors.ts'
 /** Why the kernel ends a connection. */
 export type EndReason = 'revoked' | 'stopping'
 
-interface Hold {
+interface Hold extends Bagged {
   readonly context: Context
   readonly kind: ConnectionKind
   end(reason: EndReason): void
@@ -17,7 +18,7 @@ interface Hold {
 export class Connections {
   readonly #maxStreams: number
   readonly #report: Report
-  readonly #holds = new Set<Hold>()
+  readonly #holds = new Bag<Hold>()
   readonly #streams = new Map<string, number>()
 
   constructor(maxStreams: number, report: Report) {
@@ -49,6 +50,7 @@ export class Connections {
       guard(() => withdraw?.())
     }
     const hold: Hold = {
+      place: undefined,
       context,
       kind,
       end(reason) {
@@ -63,7 +65,7 @@ export class Connections {
 
   /** Ends those that are meant. */
   end(reason: EndReason, isMeant: (hold: Hold) => boolean): void {
-    for (const hold of [...this.#holds].filter(isMeant)) hold.end(reason)
+    for (const hold of this.#holds) if (isMeant(hold)) hold.end(reason)
   }
 
   #tally(key: string, by: 1 | -1): void {

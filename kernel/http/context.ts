@@ -33,6 +33,7 @@ export class Context implements RequestContext, Wait {
   /** By `performance.now()`. */
   readonly begun = performance.now()
   dueAt = this.begun + defaultDeadline
+  place: number | undefined
   /** Answers in the handler's stead. */
   expire: () => void = () => {}
   /** Where the query begins in `url` (the `?`), -1 without one; and the path. Set by the door. */

@@ -83,7 +83,7 @@ export class Http {
   revoke(via: string): void {
     this.#gate.revoke(via)
     this.#connections.end('revoked', ({ context }) => context.principal.via === via)
-    for (const context of this.#underWay) if (context.principal.via === via) context.revoke()
+    for (const context of this.#underWay.waits) if (context.principal.via === via) context.revoke()
   }
 
   /** New requests are answered 503 from now on; event streams and sockets end (1001). */
@@ -96,7 +96,7 @@ export class Http {
   async drain(deadlineMs: number): Promise<void> {
     if (await this.#isIdle(deadlineMs)) return
     this.#connections.end('stopping', ({ kind }) => kind === 'work')
-    for (const context of this.#underWay) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
+    for (const context of this.#underWay.waits) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
     await this.#isIdle(500)
   }
 
@@ -110,7 +110,7 @@ export class Http {
   stats(): KernelStats {
     return {
       gauges: {
-        requests_in_flight: this.#underWay.size,
+        requests_in_flight: this.#underWay.waits.size,
         streams_events: this.#connections.count('events'),
         streams_work: this.#connections.count('work'),
         cached_tokens: this.#gate.cached,
@@ -123,7 +123,7 @@ export class Http {
 
   /** Whether nothing is under way any more, at the latest after `ms`. */
   async #isIdle(ms: number): Promise<boolean> {
-    const isIdle = () => this.#underWay.size === 0 && this.#connections.count('work') === 0
+    const isIdle = () => this.#underWay.waits.size === 0 && this.#connections.count('work') === 0
     for (const until = performance.now() + ms; !isIdle() && performance.now() < until; ) await new Promise((resolve) => setTimeout(resolve, 10))
     return isIdle()
   }
