@@ -14,5 +14,6 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   settings: () => import('../../plugins/settings/index.ts'),
   health: () => import('../../plugins/health/index.ts'),
   metrics: () => import('../../plugins/metrics/index.ts'),
+  backup: () => import('../../plugins/backup/index.ts'),
   docs: () => import('../../plugins/docs/index.ts'),
 }
