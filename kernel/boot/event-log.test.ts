@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import { defineEvent, definePlugin, defineService, type EventLog, type EventRecord, eventLog, type LoggedEvent, type LogSink, rpc, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
+import { until } from '../../test/fixtures/bus.ts'
 import { planGateway } from './start.ts'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
@@ -22,7 +23,7 @@ function createMemoryLog(steps: string[]) {
         const { type, source, time, uid, principal, data } = record
         const id = put(record)
         const event = { type, source, time, uid, id: `0-${id}`, data: JSON.parse(data) }
-        sink?.deliver([{ type, principal: principal ?? undefined, id, json: data, event } satisfies LoggedEvent])
+        sink?.deliver([{ type, principal: principal ?? undefined, id, json: data, event, forms: {} } satisfies LoggedEvent])
       },
       subscribe: () => () => {},
       head: () => BigInt(records.length),
@@ -94,8 +95,8 @@ describe('the event log', () => {
     const steps: string[] = []
     await using gateway = await startTestGateway({ only: [talker(steps)] })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual(['event-log ready', 'talker ready'])
-    while (!steps.includes('heard 1')) await Bun.sleep(1)
-    expect(gateway.gateway.kernel.stats().counters).toMatchObject({ 'bus.published.durable': 3, 'bus.appended': 3 })
+    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 3)
+    expect(steps).toEqual(['talker', 'heard 1'])
   })
 
   test('that cannot be set up or started keeps the gateway from starting, whatever the config says, and nobody else is set up', async () => {

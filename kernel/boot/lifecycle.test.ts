@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { authMethods, definePlugin, defineService, guard, open, rpc, t } from 'portico'
+import { authMethods, definePlugin, defineService, guard, type KernelStats, open, rpc, statSources, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
@@ -102,6 +102,18 @@ describe('plugins live', () => {
     await gateway.stop()
     expect(ran).toBe(true)
     expect(gateway.log).toContainEqual(expect.objectContaining({ plugin: 'clumsy', level: 'error', message: expect.stringContaining('disposer') }))
+  })
+
+  test('numbers that plugins add stand beside the kernel’s; a source that throws is reported and hides no other', async () => {
+    const counting = (id: string, source: () => KernelStats) => definePlugin({ ...base, id, adds: [statSources], setup: (ctx) => ctx.add(statSources, source) })
+    const pens = counting('pens', () => ({ gauges: { 'pens.left': 3 }, counters: { 'pens.used': 4 } }))
+    const liar = counting('liar', () => {
+      throw new Error('lost count')
+    })
+    await using gateway = await startTestGateway({ only: [liar, pens] })
+    const { gauges, counters } = gateway.gateway.kernel.stats()
+    expect([gauges['pens.left'], gauges.requests_in_flight, counters['pens.used']]).toEqual([3, 0, 4])
+    expect(gateway.log).toContainEqual(expect.objectContaining({ plugin: 'liar', level: 'error', message: expect.stringContaining('lost count') }))
   })
 
   test('config reaches setup with its defaults', async () => {

@@ -68,28 +68,34 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
     })
   }
 
-  function tell<E extends { readonly type: string }>(listeners: readonly OwnedListener<E>[], event: E): void {
-    for (const { owner, call } of listeners) {
-      try {
-        const result = call(event)
-        if (typeof result === 'object' && result !== null && 'then' in result) Promise.resolve(result).catch((error) => failed(owner, event.type, error))
-      } catch (error) {
-        failed(owner, event.type, error)
-      }
+  function tell<E extends { readonly type: string }>({ owner, call }: OwnedListener<E>, event: E): void {
+    try {
+      const result = call(event)
+      if (typeof result === 'object' && result !== null && 'then' in result) Promise.resolve(result).catch((error) => failed(owner, event.type, error))
+    } catch (error) {
+      failed(owner, event.type, error)
     }
-  }
-
-  function deliver({ listeners }: Topic, event: EventDelivery): void {
-    if (listeners.length > 0) tell(listeners, event.event)
-    counters['bus.delivered'] += listeners.length
-    tell(watchers, event)
   }
 
   function publishLive(topic: Topic, source: string, data: unknown, { subject, principal, request }: PublishOptions): void {
     counters['bus.published.live']++
     if (topic.listeners.length === 0 && watchers.length === 0) return
-    const { type } = topic
-    deliver(topic, new LiveDelivery({ type, data, uid: nextUid(), time: timestamp(), source, subject, principal, trace: traceOf(request) }))
+    const event: GatewayEvent = { type: topic.type, data, uid: nextUid(), time: timestamp(), source, subject, principal, trace: traceOf(request) }
+    counters['bus.delivered'] += topic.listeners.length
+    for (const listener of topic.listeners) tell(listener, event)
+    if (watchers.length === 0) return
+    const delivery = new LiveDelivery(event)
+    for (const watcher of watchers) tell(watcher, delivery)
+  }
+
+  function deliver(events: readonly EventDelivery[]): void {
+    for (const event of events) {
+      const { listeners } = catalogue.topic(event.type)
+      counters['bus.delivered'] += listeners.length
+      // An event is parsed only if someone listens.
+      for (const listener of listeners) tell(listener, event.event)
+      for (const watcher of watchers) tell(watcher, event)
+    }
   }
 
   async function publishDurable(type: string, source: string, data: string, about: PublishOptions): Promise<void> {
@@ -146,12 +152,7 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
     view: (principal, types) => createView(catalogue, principal, types),
     async open(given) {
       durable = given
-      await given.start({
-        report,
-        deliver(events) {
-          for (const event of events) deliver(catalogue.topic(event.type), event)
-        },
-      })
+      await given.start({ deliver, report })
     },
     async stop() {
       await durable?.stop()
@@ -163,6 +164,7 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
 /** A live event: it has no place in the log, and becomes JSON only when somebody wants it so. */
 class LiveDelivery implements EventDelivery {
   readonly id = undefined
+  readonly forms = {}
   readonly event: GatewayEvent
   #json: string | undefined
 

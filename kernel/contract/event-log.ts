@@ -33,6 +33,8 @@ export interface EventDelivery {
   readonly json: string
   /** As listeners see it. */
   readonly event: GatewayEvent
+  /** Forms that plugins make of it, as a frame of a stream, kept with it for all who need the same. A key begins with its plugin's id. */
+  readonly forms: Record<string, unknown>
 }
 
 /** An event of the log. */

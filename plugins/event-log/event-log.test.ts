@@ -1,5 +1,6 @@
-import { beforeEach, describe, expect, test } from 'bun:test'
-import type { GatewayEvent } from 'portico'
+import { beforeEach, describe, expect, spyOn, test } from 'bun:test'
+import type { EventDelivery, GatewayEvent } from 'portico'
+import { startTestGateway } from 'portico/testkit'
 import { emptyBus, noted, root, StreamReader, startTestBus, until } from '../../test/fixtures/bus.ts'
 import { useLogStores } from '../../test/fixtures/log-stores.ts'
 
@@ -38,6 +39,21 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     })
     expect(await node.bus.readEvents({ principal: root, limit: 10 })).toEqual([event!])
     await reader.cancel()
+  })
+
+  test('the JSON of an event goes from its row to its readers as it stands, and is parsed when the first listener asks', async () => {
+    await using node = await start()
+    const seen: EventDelivery[] = []
+    node.bus.subscribeAll((event) => seen.push(event))
+    using parse = spyOn(JSON, 'parse')
+    await node.bus.publish('notes', noted, { n: 1, text: 'a "b"' })
+    await until(() => seen.length === 1)
+    const [delivery] = seen as [EventDelivery]
+    expect([delivery.type, delivery.principal, delivery.json]).toEqual(['note:written', undefined, '{"n":1,"text":"a \\"b\\""}'])
+    expect(parse).not.toHaveBeenCalled()
+    expect(delivery.event.data).toEqual({ n: 1, text: 'a "b"' })
+    expect(delivery.event).toBe(delivery.event)
+    expect(parse).toHaveBeenCalledTimes(1)
   })
 
   test('publishes of one moment share one insert and keep their order', async () => {
@@ -87,4 +103,15 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect((await store().pool.query('select from event_log_events')).rowCount).toBe(700)
     expect((await store().pool.query('select from event_log_outbox')).rowCount).toBe(0)
   })
+})
+
+test('its retention stands in [event-log], or in [bus]', async () => {
+  const retentionOf = async (config: string) => {
+    await using gateway = await startTestGateway({ only: [], config })
+    return (gateway.gateway.kernel.config().values as { 'event-log': { retention: unknown } })['event-log'].retention
+  }
+  expect(await retentionOf('')).toEqual({ maxAgeDays: 7, maxRows: 1_000_000 })
+  expect(await retentionOf('[bus]\nretention = { max_rows = 2_000 }')).toEqual({ maxAgeDays: 7, maxRows: 2_000 })
+  expect(await retentionOf('[event-log.retention]\nmaxAgeDays = 1')).toEqual({ maxAgeDays: 1, maxRows: 1_000_000 })
+  await expect(retentionOf('[bus]\nretention = { maxRows = 5 }')).rejects.toThrow('[event-log] retention.maxRows: has a wrong value; found 5')
 })

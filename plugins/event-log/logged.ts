@@ -25,6 +25,7 @@ class Logged implements LoggedEvent {
   readonly principal: string | undefined
   readonly id: bigint
   readonly json: string
+  readonly forms = {}
   readonly #row: LogRow
   #event: GatewayEvent | undefined
 

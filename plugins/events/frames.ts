@@ -4,30 +4,17 @@ import { type EventDelivery, encodeSse, type GatewayEvent, toCursor } from 'port
 /** How `data:` of an event stream looks. */
 export type Envelope = 'payload' | 'cloudevents'
 
-type Frames = { [E in Envelope]?: Uint8Array }
-
-/** Of events of the log, which late readers may ask for as well; live ones are never asked for again. */
-const kept = new WeakMap<EventDelivery, Frames>()
-let latest: { readonly of: EventDelivery; readonly frames: Frames } | undefined
+const forms = { payload: 'events/sse-payload', cloudevents: 'events/sse-cloudevents' } as const
 
 /** The event's frame; the id stands on durable ones only. */
 export function frameOf(event: EventDelivery, envelope: Envelope): Uint8Array {
-  if (latest?.of !== event) latest = { of: event, frames: framesOf(event) }
-  const { frames } = latest
-  frames[envelope] ??= encodeSse({
+  const form = forms[envelope]
+  event.forms[form] ??= encodeSse({
     event: event.type,
     id: event.id === undefined ? undefined : toCursor(event.id),
     data: envelope === 'payload' ? event.json : toCloudEvent(event.event),
   })
-  return frames[envelope]
-}
-
-function framesOf(event: EventDelivery): Frames {
-  const known = kept.get(event)
-  if (known) return known
-  const frames: Frames = {}
-  if (event.id !== undefined) kept.set(event, frames)
-  return frames
+  return event.forms[form] as Uint8Array
 }
 
 /** CloudEvents 1.0, JSON format; the trace by its Distributed Tracing extension. */
