@@ -3,8 +3,12 @@
 /** Loads a plugin's module; its default export is the plugin. */
 export type PluginLoader = () => Promise<{ default: unknown }>
 
+/** Those without which no gateway runs: they are there even when a caller names the plugins, unless it brings what they provide. */
+export const infrastructure: readonly string[] = ['event-log']
+
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
+  'event-log': () => import('../../plugins/event-log/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   events: () => import('../../plugins/events/index.ts'),
   models: () => import('../../plugins/models/index.ts'),

@@ -1,13 +1,15 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
 import type { Bus } from '../bus/bus.ts'
 import { configJsonSchema, redactConfig } from '../config/index.ts'
-import type { ComponentHealth, Kernel, PluginInfo } from '../contract/kernel-service.ts'
+import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
+import { isConnectionError } from '../store/connection-errors.ts'
 import type { Store } from '../store/open.ts'
 import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { withDeadline } from './deadline.ts'
 import type { Instance } from './instance.ts'
-import type { Plan } from './plan.ts'
+import { type Plan, providedBy } from './plan.ts'
+import type { Slots } from './slots.ts'
 
 /** The kernel's parts, as the service reads them. */
 export interface KernelParts {
@@ -21,39 +23,48 @@ export interface KernelParts {
   readonly http: Http
   readonly bus: Bus
   readonly store: Store
+  readonly slots: Slots
   faults(): number
 }
 
 /** Makes the service. */
 export function createKernelService(parts: KernelParts): Kernel {
-  const { plan, http, bus, store } = parts
+  const { plan, http, bus, store, slots } = parts
   return {
     version: parts.version,
     startedAt: parts.startedAt,
     dataDir: parts.dataDir,
     runtime: parts.runtime,
-    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction },
+    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction, isConnectionError },
     plugins: () => plan.order.map((planned) => pluginInfo(planned, parts.instances.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,
     eventTypes: () => plan.events,
     scopes: () => plan.scopes,
     stats() {
-      const [fromBus, fromHttp] = [bus.stats(), http.stats()]
+      const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
       const states: Record<string, number> = {}
       for (const { state } of parts.instances.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
       return {
-        gauges: { ...fromBus.gauges, ...fromHttp.gauges, ...store.stats(), ...states },
-        counters: { ...fromBus.counters, ...fromHttp.counters, faults: parts.faults() },
+        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), store.stats(), states),
+        counters: Object.assign({ faults: parts.faults() }, ...sources.map(({ counters }) => counters)),
       }
     },
     onRequest: (listener) => http.onRequest(listener),
     health: async () => [await databaseHealth(store), pluginsHealth(parts.instances)],
     config: () => ({ values: redactConfig(plan.resolved, plan.sections), schema: configJsonSchema(plan.sections), file: parts.configFile }),
     revoke: (via) => http.revoke(via),
-    eventStream: (options) => bus.eventStream(options),
-    readEvents: (options) => bus.readEvents(options),
-    subscribeAll: (listener) => bus.subscribeAll(listener),
+    eventView: bus.view,
+    subscribeAll: bus.subscribeAll,
+  }
+}
+
+/** What a source throws is reported by its slot; the others' numbers are shown. */
+function statsOf(source: () => KernelStats): KernelStats {
+  try {
+    return source()
+  } catch {
+    return { gauges: {}, counters: {} }
   }
 }
 
@@ -68,7 +79,7 @@ function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance 
     from,
     usesKernel: [...requires, ...Object.values(plugin.optional ?? {}).map((ref) => ref.id)].includes('kernel'),
     requires,
-    provides: Object.values(plugin.provides ?? {}).map((ref) => ref.id),
+    provides: providedBy(plugin),
     paths: plugin.paths ?? [],
     events: (plugin.events ?? []).map((ref) => ref.type),
     scopes: (plugin.scopes ?? []).map((ref) => ref.id),

@@ -1,6 +1,7 @@
 /** Setting plugins up in dependency order, making them ready, and the events and states that go with it. */
 import type { Bus } from '../bus/bus.ts'
 import { GatewayError } from '../contract/errors.ts'
+import { type EventLog, eventLog } from '../contract/event-log.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
@@ -8,7 +9,7 @@ import { assembleTable, type TableEntry } from '../http/table.ts'
 import type { Store } from '../store/open.ts'
 import { Instance, type InstanceHost } from './instance.ts'
 import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
-import type { Plan } from './plan.ts'
+import { type Plan, providedBy } from './plan.ts'
 
 /** Sets up all plugins, each after those it needs. Failed ones are unwound and their dependents blocked; breaches of the contract are thrown together as a `PlanError`. */
 export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost, instances: Map<string, Instance>): Promise<void> {
@@ -26,6 +27,8 @@ export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost,
         try {
           if (plugin.migrations) await store.migrate(plugin.id, plugin.migrations)
           problems.push(...(await instance.setup()))
+          const log = instance.services().get(eventLog.id)
+          if (log) await host.bus.open(log as EventLog)
         } catch (error) {
           await fail(instance, 'setup', error, host)
         }
@@ -96,11 +99,12 @@ async function fail(instance: Instance, what: string, error: unknown, host: Inst
   await instance.unwind('failed', host.redact(`${what}: ${error instanceof Error ? error.message : String(error)}`))
 }
 
-/** A gateway without an auth method it was to have, or without a plugin that says `abort`, must not serve. */
+/** A gateway without its event log, without an auth method it was to have, or without a plugin that says `abort`, must not serve. */
 function refuseIfFatal(instances: Iterable<Instance>): void {
   const fatal = [...instances].filter(
-    ({ state, planned }) =>
-      (state === 'failed' || state === 'blocked') && (planned.onFailure === 'abort' || (planned.plugin.adds ?? []).some((slot) => slot.id === authMethods.id)),
+    ({ state, planned: { plugin, onFailure } }) =>
+      (state === 'failed' || state === 'blocked') &&
+      (onFailure === 'abort' || providedBy(plugin).includes(eventLog.id) || (plugin.adds ?? []).some((slot) => slot.id === authMethods.id)),
   )
   if (fatal.length === 0) return
   throw new GatewayError(

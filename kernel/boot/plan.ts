@@ -1,7 +1,8 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
-import { type ConfigSection, kernelSections, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
-import { kernel } from '../contract/kernel-service.ts'
+import { type ConfigSection, kernelSections, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
+import { eventLog } from '../contract/event-log.ts'
+import { kernel, statSources } from '../contract/kernel-service.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { authMethods } from '../contract/principal.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
@@ -43,21 +44,25 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const { claimed: events } = claim<EventRef>(plugins, 'event', kernelEvents, (plugin) => plugin.events ?? [], problems)
   const { claimed: scopes } = claim<ScopeRef>(plugins, 'scope', [rpc, api, admin], (plugin) => plugin.scopes ?? [], problems)
   const { owners: services } = claim<ServiceRef>(plugins, 'service', [kernel], (plugin) => Object.values(plugin.provides ?? {}), problems)
-  const { owners: slots } = claim<SlotRef>(plugins, 'slot', [authMethods as SlotRef], (plugin) => plugin.slots ?? [], problems)
+  const { owners: slots } = claim<SlotRef>(plugins, 'slot', [authMethods as SlotRef, statSources as SlotRef], (plugin) => plugin.slots ?? [], problems)
   claim<string>(plugins, 'root', [], (plugin) => plugin.paths ?? [], problems)
   checkReferences(plugins, services, slots, problems)
+  const log = services.get(eventLog.id)
+  if (log === undefined) problems.push({ where: eventLog.id, what: 'no loaded plugin provides this service, and no gateway runs without it' })
 
   const sections = [...kernelSections, ...plugins.map(({ plugin }): ConfigSection => ({ id: plugin.id, schema: (plugin.config ?? t.Object({})) as TSchema }))]
   const resolved = resolveConfig(raw, sections, known)
   problems.push(...raw.problems, ...resolved.problems)
 
-  const order = sortPlugins(plugins, services, slots, problems)
+  // The event log comes first, behind what it needs itself: everybody after it may publish as soon as it is set up.
+  const order = sortPlugins([...plugins.filter(({ plugin }) => plugin.id === log), ...plugins], services, slots, problems)
+  const late = order.findIndex(({ plugin }) => plugin.id === log) + 1
   return {
     order: order.map((entry, index) => ({
       ...entry,
       index,
-      needs: serviceNeeds(entry.plugin, services),
-      after: order.slice(0, index).flatMap(({ plugin }) => (before(entry, services, slots).includes(plugin.id) ? [plugin.id] : [])),
+      needs: [...(log !== undefined && index >= late ? [log] : []), ...serviceNeeds(entry.plugin, services)],
+      after: order.slice(0, index).flatMap(({ plugin }) => (plugin.id === log || before(entry, services, slots).includes(plugin.id) ? [plugin.id] : [])),
       config: resolved.sections[entry.plugin.id],
       onFailure: resolved.onFailure[entry.plugin.id] ?? entry.plugin.onFailure ?? 'continue',
     })),
@@ -89,7 +94,8 @@ function checkDescriptor(plugin: Plugin, from: string, problems: Problem[]): voi
     if (!knownKeys.has(key)) problems.push({ where, key, what: 'is no key of a plugin', nearest: nearestName(key, knownKeys) })
   }
   if (!/^[a-z][a-z0-9]*(-[a-z0-9]+)*$/.test(plugin.id)) problems.push({ where, key: 'id', what: 'is not kebab-case', found: JSON.stringify(plugin.id) })
-  if (plugin.id === 'kernel' || kernelSections.some((section) => section.id === plugin.id)) problems.push({ where, key: 'id', what: 'is a name of the kernel' })
+  if (plugin.id === 'kernel' || kernelSections.some((section) => section.id === plugin.id) || sectionAliases.has(plugin.id))
+    problems.push({ where, key: 'id', what: 'is a name of the kernel' })
   if (!supportedApis.includes(plugin.api)) {
     problems.push({ where, key: 'api', what: 'this gateway does not know that plugin API', found: String(plugin.api), expected: supportedApis.join(' or ') })
   }
@@ -155,6 +161,11 @@ function serviceNeeds(plugin: Plugin, services: ReadonlyMap<string, string>): st
   return Object.values(plugin.requires ?? {})
     .map((ref) => services.get(ref.id))
     .filter((id) => id !== undefined && id !== 'kernel') as string[]
+}
+
+/** The ids of the services it provides. */
+export function providedBy(plugin: Plugin): string[] {
+  return Object.values(plugin.provides ?? {}).map(({ id }) => id)
 }
 
 /** The plugins whose services and slots it uses. */

@@ -1,7 +1,7 @@
 /** Starts a gateway: config, plan, database, plugins, route table, listener; and stops it in the reverse order. */
 import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
-import { busMigrations, createBus } from '../bus/bus.ts'
+import { createBus } from '../bus/bus.ts'
 import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
@@ -14,7 +14,7 @@ import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
 import { lockDataDir } from '../store/lock.ts'
 import { openStore, type Store } from '../store/open.ts'
-import { builtins, type PluginLoader } from './builtins.ts'
+import { builtins, infrastructure, type PluginLoader } from './builtins.ts'
 import { systemClock } from './deadline.ts'
 import { createFaults } from './faults.ts'
 import type { Instance, InstanceHost } from './instance.ts'
@@ -23,7 +23,7 @@ import { publishStates, readyPlugins, setupPlugins, tableEntry } from './lifecyc
 import { loadPlugins } from './load.ts'
 import { fixedToken, localPrincipal, newLocalToken, writeRunFiles } from './local-access.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
-import { makePlan, type Plan } from './plan.ts'
+import { makePlan, type Plan, providedBy } from './plan.ts'
 import { Slots } from './slots.ts'
 
 /** What in-process callers name as the port when config says "any free one". */
@@ -112,12 +112,12 @@ interface Start {
 async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Promise<Gateway> {
   const { options, logFor, undo } = start
   for (const warning of exposedSecrets(raw, plan.resolved.secrets)) logFor('kernel').warn(warning)
-  const { gateway: config, bus: busConfig } = plan.resolved
+  const { gateway: config } = plan.resolved
   const clock = options.clock ?? systemClock
   const runtime = await currentRuntime()
   const redact = (text: string) => start.redactor.apply(text)
   const faults = createFaults(logFor, () => bus, redact)
-  const bus = createBus({ store, clock, log: logFor('kernel'), retention: busConfig.retention, onError: faults.report })
+  const bus = createBus({ clock, log: logFor('kernel'), onError: faults.report })
   const slots = new Slots(faults.report)
   const localToken = newLocalToken()
   start.redactor.add(localToken)
@@ -136,7 +136,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   const instances = new Map<string, Instance>()
   const kernel = createKernelService({
     ...{ version, startedAt: clock.now(), dataDir: raw.dataDir, configFile: raw.file, runtime: `${runtime.name} ${runtime.version}` },
-    ...{ plan, instances, http, bus, store, faults: faults.count },
+    ...{ plan, instances, http, bus, store, slots, faults: faults.count },
   })
   const host: InstanceHost = {
     ...{ bus, slots, clock, logFor, db: store.db, dataDir: raw.dataDir, onError: faults.report, redact },
@@ -144,8 +144,6 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   }
 
   bus.register(plan.events)
-  await store.migrate('kernel', busMigrations)
-  await bus.start()
   undo.push(() => bus.stop())
   undo.push(() => stopPlugins(instances, bus))
   await setupPlugins(plan, store, host, instances)
@@ -157,7 +155,6 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
   undo.push(async () => {
     http.closeIntake()
     http.endEvents()
-    bus.endStreams()
     await http.drain(config.shutdownDeadlineMs)
   })
   const url = options.listen === false ? null : await listen(http, config, store, raw.dataDir, { runtime, localToken, startedAt: clock.now(), undo })
@@ -175,16 +172,18 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
 
 async function planFrom(raw: RawConfig, options: GatewayOptions): Promise<Plan> {
   const instead = options.plugins !== undefined
-  const known = instead ? {} : builtins
+  const known = instead ? Object.fromEntries(infrastructure.map((id) => [id, builtins[id] as PluginLoader])) : builtins
   const disabled = new Set(Object.keys(known).filter((id) => isDisabled(raw, id)))
   const { plugins, problems } = await loadPlugins({
-    builtins: known as Readonly<Record<string, PluginLoader>>,
+    builtins: known,
     disabled,
     specifiers: raw.plugins,
     baseDir: raw.baseDir,
   })
   const given = [...(options.plugins ?? []), ...(options.extraPlugins ?? [])].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
-  const plan = makePlan([...plugins, ...given], raw, Object.keys(builtins))
+  const brought = given.flatMap(({ plugin }) => providedBy(plugin))
+  const asked = plugins.filter(({ plugin }) => !infrastructure.includes(plugin.id) || !providedBy(plugin).some((id) => brought.includes(id)))
+  const plan = makePlan([...asked, ...given], raw, Object.keys(builtins))
   return { ...plan, problems: [...problems, ...plan.problems] }
 }
 

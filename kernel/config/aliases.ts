@@ -1,8 +1,11 @@
-/** Keys of the seeds' own config files that stand elsewhere here. The one table of them. */
+/** Sections and keys that stand elsewhere than they may be written. The one table of them. */
 import type { Problem } from '../contract/problem.ts'
 import { fold, isTable, type Table } from './table.ts'
 
-/** Keys of `[gateway]`, and the plugin and key they belong to. */
+/** Sections that belong to a plugin of another name. */
+export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'event-log']])
+
+/** Keys of `[gateway]` in the seeds' own config files, and the plugin and key they belong to. */
 export const aliases: Readonly<Record<string, readonly [plugin: string, key: string]>> = {
   requirePairing: ['auth-pairing', 'requirePairing'],
   tokens: ['auth-token', 'tokens'],

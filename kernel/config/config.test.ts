@@ -53,7 +53,6 @@ describe('defaults and precedence', () => {
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
     expect(resolved.gateway.rateLimit).toBeUndefined()
-    expect(resolved.bus.retention).toEqual({ maxAgeDays: 7, maxRows: 1_000_000 })
     expect(resolved.log).toEqual({ level: 'info', format: 'text' })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
     expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
@@ -112,8 +111,6 @@ describe('spelling', () => {
       [gateway]
       allow_public_bind = true
       rate_limit = { window_ms = 1000, max_requests = 5 }
-      [bus.retention]
-      max_age_days = 1
       [pager]
       max_retries = 1
       quiet = { from_hour = 1 }
@@ -123,7 +120,6 @@ describe('spelling', () => {
     `)
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ allowPublicBind: true, rateLimit: { windowMs: 1000, maxRequests: 5 } })
-    expect(resolved.bus.retention).toEqual({ maxAgeDays: 1, maxRows: 1_000_000 })
     expect(pager).toMatchObject({ maxRetries: 1, quiet: { fromHour: 1 }, targets: [{ name: 'a', apiKey: 'k' }] })
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'x', secret: 'y' }] })
   })
@@ -255,6 +251,30 @@ describe('plugins', () => {
   })
   test('third-party specifiers are a list beside the sections', () => {
     expect(resolveText('plugins = ["./a.ts", "b"]').raw.plugins).toEqual(['./a.ts', 'b'])
+  })
+})
+
+describe('[bus]', () => {
+  const retention = t.Object({ maxAgeDays: t.Number({ default: 7 }), maxRows: t.Integer({ default: 1_000_000 }) })
+  const withLog = [...sections, { id: 'event-log', schema: t.Object({ retention }) }]
+  const read = (text: string) => {
+    const raw = readConfig({ text, env: {}, cwd: folder })
+    const resolved = resolveConfig(raw, withLog, [])
+    return { log: resolved.sections['event-log'], lines: [...raw.problems, ...resolved.problems].map(formatProblem) }
+  }
+
+  test('is the section of the plugin event-log, in both spellings of its keys', () => {
+    expect(read('')).toEqual({ log: { retention: { maxAgeDays: 7, maxRows: 1_000_000 } }, lines: [] })
+    expect(read('[bus.retention]\nmax_age_days = 1')).toEqual({ log: { retention: { maxAgeDays: 1, maxRows: 1_000_000 } }, lines: [] })
+    expect(read('[event_log]\nretention = { maxRows = 5 }')).toEqual({ log: { retention: { maxAgeDays: 7, maxRows: 5 } }, lines: [] })
+    expect(read('[bus.retention]\nmaxRows = "x"').lines).toEqual(['[event-log] retention.maxRows: has a wrong value; found "x"; expected an integer'])
+  })
+  test('beside that section is a problem', () => {
+    expect(read('[event-log]\n[bus]').lines).toEqual(['[config] bus: this section is given twice; expected only [event-log]'])
+  })
+  test('is known to the JSON Schema', () => {
+    expect(configJsonSchema(withLog).patternProperties).toMatchObject({ '^(bus|bus)$': { $ref: '#/properties/event-log' } })
+    expect(JSON.stringify(configJsonSchema(sections))).not.toContain('event-log')
   })
 })
 

@@ -3,14 +3,15 @@ import { isLoopbackHost } from '../contract/host.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { applyAliases } from './aliases.ts'
 import type { RawConfig } from './read.ts'
-import { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelIds, type LogConfig, pluginKeys, wholeSchema } from './sections.ts'
+import { type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelIds, type LogConfig, pluginKeys, wholeSchema } from './sections.ts'
 import { settle } from './settle.ts'
 import type { ResolvedSecret } from './settling.ts'
 import { isTable, type Table } from './table.ts'
 
+export { sectionAliases } from './aliases.ts'
 export { type ConfigFlags, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { exposedSecrets } from './secrets.ts'
-export { type BusConfig, type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig } from './sections.ts'
+export { type ConfigSection, type DatabaseConfig, type GatewayConfig, kernelSections, type LogConfig } from './sections.ts'
 export type { ResolvedSecret } from './settling.ts'
 export { configJsonSchema, redactConfig } from './show.ts'
 
@@ -20,7 +21,6 @@ export interface ResolvedConfig {
   readonly sections: Readonly<Record<string, unknown>>
   readonly gateway: GatewayConfig
   readonly database: DatabaseConfig
-  readonly bus: BusConfig
   readonly log: LogConfig
   readonly enabled: Readonly<Record<string, boolean>>
   readonly onFailure: Readonly<Record<string, 'continue' | 'abort'>>
@@ -59,7 +59,7 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
       problems.push({ where: 'config', key: id, what: 'no loaded plugin has this section', nearest: nearestName(id, [...present, ...knownPlugins, 'plugins']) })
   }
   checkBind(resolved.gateway as GatewayConfig | undefined, problems)
-  return { ...(resolved as Pick<ResolvedConfig, 'gateway' | 'database' | 'bus' | 'log'>), sections: resolved, enabled, onFailure, secrets, problems }
+  return { ...(resolved as Pick<ResolvedConfig, 'gateway' | 'database' | 'log'>), sections: resolved, enabled, onFailure, secrets, problems }
 }
 
 function checkBind(gateway: GatewayConfig | undefined, problems: Problem[]): void {

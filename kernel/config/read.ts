@@ -4,6 +4,7 @@ import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { nearestName, type Problem } from '../contract/problem.ts'
+import { sectionAliases } from './aliases.ts'
 import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.ts'
 
 /** Environment variables the gateway reads, and no others of that prefix. `PORTICO_TOKEN` is a bearer with all scopes. */
@@ -95,7 +96,7 @@ function splitSections(written: Table, problems: Problem[]): { plugins: string[]
   const table: Table = {}
   let plugins: string[] = []
   for (const [key, value] of Object.entries(written)) {
-    const id = toSectionId(key)
+    const id = sectionAliases.get(toSectionId(key)) ?? toSectionId(key)
     if (key === 'plugins') {
       if (Array.isArray(value) && value.every((entry) => typeof entry === 'string' && entry !== '')) plugins = value as string[]
       else problems.push({ where: 'config', key, what: 'has the wrong type', expected: 'a list of strings, e.g. plugins = ["./my-plugin.ts"]' })

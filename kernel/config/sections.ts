@@ -1,4 +1,4 @@
-/** The kernel's own config sections: gateway, database, bus, log. What is not implemented has no key here. */
+/** The kernel's own config sections: gateway, database, log. What is not implemented has no key here. */
 import { type Static, secret, type TSchema, t } from '../contract/schema.ts'
 
 /** A section of the config and what it may hold. Its id is a plugin's, or one of the kernel's. */
@@ -35,13 +35,6 @@ const database = t.Object({
   url: t.Optional(secret({ minLength: 1, description: 'postgres://…; absent = the embedded database in the data folder' })),
 })
 
-const bus = t.Object({
-  retention: t.Object({
-    maxAgeDays: t.Number({ exclusiveMinimum: 0, maximum: 3_650, default: 7 }),
-    maxRows: t.Integer({ minimum: 1_000, default: 1_000_000 }),
-  }),
-})
-
 const log = t.Object({
   level: t.Enum(['debug', 'info', 'warn', 'error'], { default: 'info' }),
   format: t.Enum(['text', 'json'], { default: 'text' }),
@@ -51,8 +44,6 @@ const log = t.Object({
 export type GatewayConfig = Static<typeof gateway>
 /** `[database]`. */
 export type DatabaseConfig = Static<typeof database>
-/** `[bus]`. */
-export type BusConfig = Static<typeof bus>
 /** `[log]`. */
 export type LogConfig = Static<typeof log>
 
@@ -60,7 +51,6 @@ export type LogConfig = Static<typeof log>
 export const kernelSections: readonly ConfigSection[] = [
   { id: 'gateway', schema: gateway },
   { id: 'database', schema: database },
-  { id: 'bus', schema: bus },
   { id: 'log', schema: log },
 ]
 

@@ -1,6 +1,6 @@
 /** Shows the config: redacted values, and the JSON Schema of the file for editors. */
 import { isSecret, type JsonSchema, toJsonSchema } from '../contract/schema.ts'
-import { aliases } from './aliases.ts'
+import { aliases, sectionAliases } from './aliases.ts'
 import type { ResolvedConfig } from './index.ts'
 import { type ConfigSection, wholeSchema } from './sections.ts'
 import { isTable, type Table, toSnake } from './table.ts'
@@ -24,8 +24,9 @@ export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema
   const moved = Object.entries(aliases).filter(([, [plugin]]) => properties[plugin])
   if (properties.gateway)
     properties.gateway.patternProperties = { ...(properties.gateway.patternProperties ?? {}), ...spellings(moved.map(([key]) => [key, true])) }
-  const folded = sections.map(({ id }) => [id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()), { $ref: `#/properties/${id}` }] as const)
-  const patternProperties = spellings(folded.filter(([key]) => !properties[key]))
+  const folded = sections.map(({ id }) => [id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()), id] as const)
+  const others = [...folded, ...sectionAliases].filter(([key, id]) => !properties[key] && properties[id])
+  const patternProperties = spellings(others.map(([key, id]) => [key, { $ref: `#/properties/${id}` }]))
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'portico.toml',

@@ -38,4 +38,6 @@ export interface DatabaseAccess {
   inTransaction(): boolean
   /** Runs `body` as if no transaction surrounded it: for work that only happens to be started there. */
   outsideTransaction<T>(body: () => T): T
+  /** True when the error, or one of its causes, means that the database cannot be reached now: the same request may succeed later. */
+  isConnectionError(error: unknown): boolean
 }

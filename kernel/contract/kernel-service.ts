@@ -2,9 +2,9 @@
 import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
-import type { GatewayEvent } from './event.ts'
+import type { EventDelivery, LogFilter } from './event-log.ts'
 import type { Principal } from './principal.ts'
-import { defineService, type EventRef, type ScopeRef } from './refs.ts'
+import { defineService, defineSlot, type EventRef, type ScopeRef } from './refs.ts'
 import type { JsonSchema } from './schema.ts'
 
 /** Where a plugin is in its life. */
@@ -75,25 +75,12 @@ export interface RequestRecord {
   readonly seconds: number
 }
 
-/** What a reader of the event stream asks for. */
-export interface EventStreamOptions {
-  readonly principal: Principal
-  /** Patterns `message:*`, `key:created`, `*`; default all. */
-  readonly types?: readonly string[]
-  /** A cursor `<ms>-<n>`; absent = from now. */
-  readonly since?: string
-  /** Of `data:`; default the payload alone. */
-  readonly envelope?: 'payload' | 'cloudevents'
-  /** The request: its connection is held, its traffic not timed out. */
-  readonly request: Request
-}
-
-/** What `readEvents` asks for. */
-export interface EventReadOptions {
-  readonly principal: Principal
-  readonly types?: readonly string[]
-  /** At most; newest first. */
-  readonly limit: number
+/** What one principal is shown of the events. */
+export interface EventView {
+  /** True if the event is for this principal, and among the types asked for. */
+  shows(event: EventDelivery): boolean
+  /** What to ask the log for. With patterns it names the types that plugins own now; administrators are shown those that nobody owns as well. */
+  filter(): LogFilter
 }
 
 /** The kernel's service. */
@@ -119,13 +106,14 @@ export interface Kernel {
   config(): { values: JsonSchema; schema: JsonSchema; file: string | null }
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
-  /** An SSE answer body: `ready`, then what the principal may see. Throws `GatewayError` on a malformed cursor or too many streams. */
-  eventStream(options: EventStreamOptions): ReadableStream<Uint8Array>
-  /** Durable events of the past, newest first, that the principal may see. */
-  readEvents(options: EventReadOptions): Promise<readonly GatewayEvent[]>
+  /** What this principal may see of all events, or of those types: patterns `message:*`, `key:created`, `*`. Throws `GatewayError` on a malformed pattern. */
+  eventView(principal: Principal, types?: readonly string[]): EventView
   /** Every event of every plugin, live and durable, as it is delivered; returns the undo. */
-  subscribeAll(listener: (event: GatewayEvent) => void): () => void
+  subscribeAll(listener: (event: EventDelivery) => void): () => void
 }
 
 /** The ref of the kernel's service. */
 export const kernel = defineService<Kernel>('kernel')
+
+/** Numbers that a plugin adds to the kernel's, asked for at each look. A name has one owner. */
+export const statSources = defineSlot<() => KernelStats>('stats')

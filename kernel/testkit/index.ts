@@ -73,7 +73,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     clock: options.clock,
     log: () => (plugin) => recorder(plugin, log),
   })
-  const events = traceEvents((listener) => gateway.kernel.subscribeAll(listener))
+  const events = traceEvents((listener) => gateway.kernel.subscribeAll(({ event }) => listener(event)))
   const base = gateway.url ?? `http://127.0.0.1:${defaultPort}`
   const send = (path: string, { as = gateway.localToken, ...init }: TestRequestInit = {}): Promise<Response> => {
     const headers = new Headers(init.headers)

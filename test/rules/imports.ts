@@ -81,7 +81,7 @@ function home(path: string): string {
   return path.split('/').slice(0, 2).join('/')
 }
 
-/** `bus` of `kernel/bus/outbox.ts`. */
+/** `bus` of `kernel/bus/catalogue.ts`. */
 function room(path: string): string | undefined {
   const name = /^kernel\/([a-z]+)\//.exec(path)?.[1]
   return name !== undefined && name in rooms ? name : undefined

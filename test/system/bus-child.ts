@@ -27,7 +27,7 @@ const { pool } = store
 const query = pool.query.bind(pool) as (...args: unknown[]) => Promise<unknown>
 let appends = 0
 pool.query = (async (...args: unknown[]) => {
-  const dies = String(args[0]).includes('portico_append') && ++appends === options.die?.append ? options.die.at : undefined
+  const dies = String(args[0]).includes('event_log_append') && ++appends === options.die?.append ? options.die.at : undefined
   if (dies === 'before append') die()
   const result = await query(...args)
   if (dies === 'after append') die()

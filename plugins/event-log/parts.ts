@@ -1,13 +1,9 @@
-/** What the parts of the bus share. */
-import type { Clock, Logger } from '../contract/plugin.ts'
-import type { Store } from '../store/open.ts'
-import type { Catalogue } from './catalogue.ts'
+/** What the parts of the log share. */
+import type { Clock, DatabaseAccess, Logger } from 'portico'
 import type { Tail } from './tail.ts'
 
 /** Periods in ms; the defaults are what the documentation promises, others are for tests. */
-export interface BusPeriods {
-  /** Between pings on event streams: 15,000. */
-  readonly ping: number
+export interface LogPeriods {
   /** Between looks at the database that need no notification: 2,000. */
   readonly poll: number
   /** How long a durable subscription stays with a process that died: 4,000 on PostgreSQL. On PGlite there is only one process: 60,000. */
@@ -19,15 +15,17 @@ export interface BusPeriods {
 }
 
 /** The parts. */
-export interface BusParts {
-  readonly store: Store
+export interface LogParts {
+  readonly database: DatabaseAccess
   readonly log: Logger
   readonly clock: Clock
   readonly tail: Tail
-  readonly catalogue: Catalogue
-  readonly periods: BusPeriods
-  /** Never throws, and runs outside of any transaction. */
-  report(owner: string, what: string, error: unknown): void
+  readonly periods: LogPeriods
+}
+
+/** The later of two ids. */
+export function later(a: bigint, b: bigint): bigint {
+  return a > b ? a : b
 }
 
 /** Resolves after `ms`, or when the signal aborts. */

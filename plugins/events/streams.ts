@@ -1,21 +1,54 @@
 /** Event streams over SSE: what a reader missed from the log, then what happens, as fast as the reader takes it and no further. */
-import type { EventStreamOptions } from '../contract/kernel-service.ts'
-import { contextOf } from '../contract/request.ts'
-import { encodeSse } from '../contract/sse.ts'
-import { toTypeTest } from './catalogue.ts'
-import { fromCursor, later, toCursor } from './cursor.ts'
-import type { Delivery } from './delivery.ts'
-import type { LogFilter, LogPage } from './log.ts'
-import type { BusParts } from './parts.ts'
+import {
+  contextOf,
+  type EventDelivery,
+  type EventLog,
+  encodeSse,
+  fromCursor,
+  type Kernel,
+  type KernelStats,
+  type LogFilter,
+  type Logger,
+  type Principal,
+  toCursor,
+} from 'portico'
+import { type Envelope, frameOf } from './frames.ts'
 
-/** What readers need of the log. */
-export interface StreamSource {
-  read(position: bigint, filter: LogFilter): Promise<LogPage>
-  /** The last id ever given, asked of the database. */
-  lastId(): Promise<bigint>
+/** What streams are made of. */
+export interface StreamsOptions {
+  readonly kernel: Pick<Kernel, 'eventView' | 'subscribeAll'>
+  readonly eventLog: Pick<EventLog, 'head' | 'lastId' | 'read'>
+  readonly log: Logger
+  /** ms between pings; default 15,000. Another is for tests. */
+  readonly pingMs?: number
 }
 
-type Parts = Pick<BusParts, 'log' | 'tail' | 'catalogue' | 'periods'>
+/** What a reader asks for. */
+export interface StreamOptions {
+  readonly principal: Principal
+  /** Patterns `message:*`, `key:created`, `*`; default all. */
+  readonly types?: readonly string[]
+  /** A cursor `<ms>-<n>`; absent = from now. */
+  readonly since?: string
+  /** Of `data:`; default the payload alone. */
+  readonly envelope?: Envelope
+  /** The request: its connection is held, its traffic not timed out. */
+  readonly request: Request
+}
+
+/** All readers of this process. */
+export interface Streams {
+  /**
+   * An SSE body: `ready`, what was missed since the cursor, then what happens. A cursor older than the log gets `gap` and what there is; one
+   * beyond its end (another database) gets `gap` and what happens from now on.
+   * @throws GatewayError `validation_failed` on a malformed cursor or pattern; what the request's `hold` throws
+   */
+  open(options: StreamOptions): ReadableStream<Uint8Array>
+  /** Ends every reader; clients come back and resume. */
+  end(): void
+  stats(): KernelStats
+}
+
 type Reader = ReturnType<typeof createReader>
 
 /** A reader that lets so many bytes wait is cut. */
@@ -24,12 +57,13 @@ const maxWaitingBytes = 512 * 1024
 const chunkBytes = 64 * 1024
 /** Seconds until Bun closes the connection of a reader that was cut and does not read. */
 const cutSeconds = 3
-const replayEvents = 500
 
-/** All readers of this process. */
-export function createStreams(parts: Parts, source: StreamSource) {
+const everything: LogFilter = { types: null, principal: null }
+
+/** Makes them; nothing is listened to while nobody reads. */
+export function createStreams({ pingMs = 15_000, ...options }: StreamsOptions): Streams {
   const readers = new Set<Reader>()
-  let timer: ReturnType<typeof setInterval> | undefined
+  let stop: (() => void) | undefined
   let cut = 0
   let ping = { position: -1n, frame: encodeSse({}) }
 
@@ -39,23 +73,29 @@ export function createStreams(parts: Parts, source: StreamSource) {
     return ping.frame
   }
 
+  function start(): () => void {
+    const unsubscribe = options.kernel.subscribeAll((event) => {
+      for (const reader of readers) reader.take(event)
+    })
+    const timer = setInterval(() => {
+      for (const reader of readers) reader.ping(pingAt)
+    }, pingMs)
+    return () => {
+      clearInterval(timer)
+      unsubscribe()
+    }
+  }
+
   function forget(reader: Reader): void {
     readers.delete(reader)
     if (readers.size > 0) return
-    clearInterval(timer)
-    timer = undefined
+    stop?.()
+    stop = undefined
   }
 
   return {
-    count: () => readers.size,
-    /** Bytes that wait for readers. */
-    waitingBytes: () => [...readers].reduce((sum, reader) => sum + reader.waitingBytes(), 0),
-    /** Readers that fell behind and were cut. */
-    cut: () => cut,
-
-    /** A new reader. @throws GatewayError on a malformed cursor or pattern, or too many streams of the principal */
-    open(options: EventStreamOptions): ReadableStream<Uint8Array> {
-      const reader: Reader = createReader({ ...parts, ...source }, options, {
+    open(asked) {
+      const reader: Reader = createReader(options, asked, {
         cut() {
           cut++
           context.idleTimeout(cutSeconds)
@@ -65,39 +105,32 @@ export function createStreams(parts: Parts, source: StreamSource) {
           release()
         },
       })
-      const context = contextOf(options.request)
+      const context = contextOf(asked.request)
       const release = context.hold('events', (reason) => reader.end(reason === 'stopping'))
       context.idleTimeout(0)
       readers.add(reader)
-      timer ??= setInterval(() => {
-        for (const each of readers) each.ping(pingAt)
-      }, parts.periods.ping)
+      stop ??= start()
       return reader.stream
     },
-
-    /** Gives the events to every reader that has caught up. */
-    deliver(events: readonly Delivery[]): void {
-      for (const reader of readers) reader.take(events)
-    },
-
-    /** Ends every reader; clients come back and resume. */
-    end(): void {
+    end() {
       for (const reader of readers) reader.end(true)
     },
+    stats: () => ({
+      gauges: { 'bus.readers': readers.size, 'bus.queue.bytes': [...readers].reduce((sum, reader) => sum + reader.waitingBytes(), 0) },
+      counters: { 'bus.readers.cut': cut },
+    }),
   }
 }
 
 /**
- * One reader. `replay`: reads the log page by page, one page per pull, until it stands at the head of the tail; `live`: takes what is delivered;
+ * One reader. `replay`: reads the log page by page, one page per pull, until it stands at its head; `live`: takes what is delivered;
  * `cut`: fell behind, gets nothing more, and ends as soon as it reads again or leaves; until then its connection counts against the cap.
  */
-function createReader({ log, tail, catalogue, read, lastId }: Parts & StreamSource, options: EventStreamOptions, hooks: { cut(): void; ended(): void }) {
-  const { principal, envelope = 'payload' } = options
-  const isAdmin = principal.scopes.includes('admin')
-  const wants = toTypeTest(options.types)
-  const seen = { version: -1, types: new Map<string, boolean>() }
-  let position = options.since === undefined ? tail.head : fromCursor(options.since, 'since')
-  let state: 'replay' | 'live' | 'cut' | 'ended' = position === tail.head ? 'live' : 'replay'
+function createReader({ kernel, eventLog, log }: StreamsOptions, options: StreamOptions, hooks: { cut(): void; ended(): void }) {
+  const { envelope = 'payload' } = options
+  const view = kernel.eventView(options.principal, options.types)
+  let position = options.since === undefined ? eventLog.head() : fromCursor(options.since, 'since')
+  let state: 'replay' | 'live' | 'cut' | 'ended' = position === eventLog.head() ? 'live' : 'replay'
   let waiting: Uint8Array[] = []
   let waitingBytes = 0
   /** The connection asks for bytes, and there were none. */
@@ -118,16 +151,15 @@ function createReader({ log, tail, catalogue, read, lastId }: Parts & StreamSour
     push(encodeSse({ retry: 3_000, id: cursor, event: 'ready', data: { cursor } }))
   }
 
-  /** False when the reader was cut. A single frame may be larger than the queue, or it would cut its reader at each return. */
-  function push(frame: Uint8Array): boolean {
+  /** A reader that is behind by more than the queue is cut. A single frame may be larger, or it would cut its reader at each return. */
+  function push(frame: Uint8Array): void {
     if (waiting.length > 0 && waitingBytes + frame.length > maxWaitingBytes) {
       over('cut')
-      return false
+      return
     }
     waiting.push(frame)
     waitingBytes += frame.length
     if (hungry) flush()
-    return true
   }
 
   /** Hands over what waits, joined, up to a chunk. False when nothing waits. */
@@ -178,27 +210,25 @@ function createReader({ log, tail, catalogue, read, lastId }: Parts & StreamSour
   async function replay(): Promise<void> {
     if (!opened) await begin()
     while (state === 'replay' && hungry) {
-      if (position >= tail.head) state = 'live'
-      else if (position >= tail.floor) {
-        const events = tail.after(position, replayEvents)
-        handOver(events, events.at(-1)?.id ?? tail.head)
-      } else {
-        const page = await read(position, { types: isAdmin ? null : catalogue.types().filter(seesType), principal: isAdmin ? null : principal.id })
+      if (position >= eventLog.head()) state = 'live'
+      else {
+        const filter = view.filter()
+        // Administrators are shown types that no plugin owns now as well.
+        const page = await eventLog.read(position, filter.principal === null ? everything : filter)
         if (isOver()) return
         if (page.trimmed > position) gap(page.events[0]?.id ?? page.trimmed, page.trimmed)
-        // At the end of the log, what is under the tail's floor and missing was trimmed.
-        handOver(page.events, page.reached ?? tail.floor)
+        handOver(page.events, page.reached)
       }
     }
   }
 
   /** A cursor beyond the head may come from a node that is ahead. If it is beyond the log itself, the log is another one: the reader is told, and goes on from the tail. */
   async function begin(): Promise<void> {
-    if (position <= tail.head) return ready()
+    if (position <= eventLog.head()) return ready()
     push(encodeSse({ retry: 3_000 }))
-    const foreign = position > (await lastId())
+    const foreign = position > (await eventLog.lastId())
     if (isOver()) return
-    if (foreign) position = tail.head
+    if (foreign) position = eventLog.head()
     ready()
     if (foreign) gap(position, position)
   }
@@ -209,10 +239,10 @@ function createReader({ log, tail, catalogue, read, lastId }: Parts & StreamSour
   }
 
   /** A page is bounded by itself: it is handed over whole, whatever waits. */
-  function handOver(events: readonly Delivery[], reached: bigint): void {
+  function handOver(events: readonly EventDelivery[], reached: bigint): void {
     for (const event of events) {
-      if (!sees(event)) continue
-      const frame = event.frame(envelope)
+      if (!view.shows(event)) continue
+      const frame = frameOf(event, envelope)
       waiting.push(frame)
       waitingBytes += frame.length
     }
@@ -225,33 +255,14 @@ function createReader({ log, tail, catalogue, read, lastId }: Parts & StreamSour
     return state === 'cut' || state === 'ended'
   }
 
-  function sees(event: Delivery): boolean {
-    return seesType(event.type) && (event.principal === undefined || isAdmin || event.principal === principal.id)
-  }
-
-  function seesType(type: string): boolean {
-    if (seen.version !== catalogue.version) {
-      seen.version = catalogue.version
-      seen.types.clear()
-    }
-    const known = seen.types.get(type)
-    if (known !== undefined) return known
-    const sees = (wants?.(type) ?? true) && catalogue.allows(principal, type)
-    seen.types.set(type, sees)
-    return sees
-  }
-
   return {
     stream,
     end,
     waitingBytes: () => waitingBytes,
-    take(events: readonly Delivery[]): void {
-      if (state !== 'live') return
-      for (const event of events) {
-        if (event.id !== undefined && event.id <= position) continue
-        position = event.id ?? position
-        if (sees(event) && !push(event.frame(envelope))) return
-      }
+    take(event: EventDelivery): void {
+      if (state !== 'live' || (event.id !== undefined && event.id <= position)) return
+      position = event.id ?? position
+      if (view.shows(event)) push(frameOf(event, envelope))
     },
     /** Where there is other traffic on its way, none is needed; but a reader that took nothing since the last ping is cut. */
     ping(frameAt: (position: bigint) => Uint8Array): void {
@@ -271,4 +282,8 @@ function join(frames: readonly Uint8Array[], size: number): Uint8Array {
     at += frame.length
   }
   return joined
+}
+
+function later(a: bigint, b: bigint): bigint {
+  return a > b ? a : b
 }

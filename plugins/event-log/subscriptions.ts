@@ -1,16 +1,14 @@
 /** Durable subscriptions: each event handled in order, one at a time, at least once, on one process, continuing at a stored cursor. */
 import { randomUUID } from 'node:crypto'
-import { outsideTransaction } from '../store/transactions.ts'
-import type { OwnedListener } from './catalogue.ts'
-import { later, msOf, toCursor } from './cursor.ts'
+import { type DurableListener, type LoggedEvent, type LogSink, toCursor } from 'portico'
 import { type CursorKey, holdCursors, takeCursors } from './leases.ts'
-import { type Logged, readLog } from './log.ts'
-import { type BusParts, pause } from './parts.ts'
+import { readLog } from './log.ts'
+import { type LogParts, later, pause } from './parts.ts'
 
 interface Subscription {
   readonly key: CursorKey
   readonly id: string
-  readonly listener: OwnedListener
+  readonly handle: DurableListener['handle']
   readonly holder: string
   /** Where to begin when there is no row yet; null = the oldest. */
   start: bigint | null
@@ -24,7 +22,7 @@ interface Subscription {
   heldUntil: number
   ended: boolean
   /** Read from the log, not yet handled. */
-  buffer: Logged[]
+  buffer: LoggedEvent[]
   /** Set while there is nothing to handle. */
   wake: (() => void) | null
   running: Promise<void> | null
@@ -35,7 +33,8 @@ const retryMs = 1_000
 const longestRetryMs = 60_000
 
 /** The durable subscriptions of this process. */
-export function createSubscriptions({ store: { pool, kind }, log, clock, tail, periods, report }: BusParts) {
+export function createSubscriptions({ database, log, clock, tail, periods }: LogParts, report: LogSink['report']) {
+  const { pool, kind } = database
   const all = new Set<Subscription>()
   const counters = { retried: 0, dead: 0 }
   let started = false
@@ -48,7 +47,7 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
   /** Saves, prolongs, and takes what is free; once more when it was asked for meanwhile. */
   function tick(): void {
     tickAgain = true
-    if (started) ticking ??= outsideTransaction(ticks)
+    if (started) ticking ??= database.outsideTransaction(ticks)
   }
 
   async function ticks(): Promise<void> {
@@ -129,15 +128,15 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
   }
 
   /** The next event; undefined when there may be one now. */
-  async function next(one: Subscription, signal: AbortSignal): Promise<Logged | undefined> {
+  async function next(one: Subscription, signal: AbortSignal): Promise<LoggedEvent | undefined> {
     const { type } = one.key
     if (one.buffer.length > 0) return one.buffer.shift()
     if (one.position < tail.floor) {
-      const page = await readLog(pool, one.position, { types: [type], principal: null })
+      const page = await readLog(pool, one.position, { types: [type], principal: null, end: tail.floor })
       if (signal.aborted) return
       if (page.trimmed > one.position) missed(one, page.trimmed)
       one.buffer = [...page.events]
-      if (one.buffer.length === 0) one.position = later(page.reached ?? tail.floor, one.position)
+      if (one.buffer.length === 0) one.position = later(page.reached, one.position)
       return
     }
     const event = tail.next(one.position, type)
@@ -153,14 +152,14 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
     const gap = `events between ${toCursor(one.position)} and ${toCursor(trimmed)} are no longer in the log`
     log.error('A durable subscription was away for longer than events are kept', { ...one.key, gap })
     one.position = trimmed
-    report(one.key.owner, nameOf(one), new Error(`It may have missed events: ${gap}. Raise bus.retention if it must not.`))
+    report(one.key.owner, nameOf(one), new Error(`It may have missed events: ${gap}. Raise event-log.retention if it must not.`))
   }
 
   /** True when the event is done with: handled, or set aside. */
-  async function handle(one: Subscription, event: Logged, signal: AbortSignal): Promise<boolean> {
+  async function handle(one: Subscription, event: LoggedEvent, signal: AbortSignal): Promise<boolean> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await one.listener.call(event.event)
+        await one.handle(event.event)
         return true
       } catch (error) {
         if (signal.aborted) return false
@@ -173,12 +172,12 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
     }
   }
 
-  async function setAside(one: Subscription, event: Logged, attempts: number, error: unknown): Promise<boolean> {
+  async function setAside(one: Subscription, event: LoggedEvent, attempts: number, error: unknown): Promise<boolean> {
     const { owner, name, type } = one.key
     const letter = [owner, name, type, String(event.id), event.event.uid, event.json, attempts, String(error).slice(0, 2_000).replaceAll('\0', '')]
     const columns = 'owner, name, type, event, uid, data, attempts, error'
     try {
-      await pool.query(`insert into portico_dead_letters (${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing`, letter)
+      await pool.query(`insert into event_log_dead_letters (${columns}) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing`, letter)
     } catch (fault) {
       log.warn('A dead letter cannot be written now', { ...one.key, error: fault })
       return false
@@ -195,9 +194,10 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
     lagMs: () => Math.max(0, ...[...all].filter(({ hold, wake }) => hold && !wake).map(({ position }) => msOf(tail.head) - msOf(position))),
 
     /** Subscribes; returns the undo, after which no event begins any more. */
-    add(key: CursorKey, listener: OwnedListener, from: 'now' | 'oldest'): () => void {
+    add({ owner, name, type, from, handle }: DurableListener): () => void {
+      const key: CursorKey = { owner, name, type }
       const one: Subscription = {
-        ...{ key, id: JSON.stringify(key), listener, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },
+        ...{ key, id: JSON.stringify(key), handle, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },
         ...{ position: 0n, saved: 0n, epoch: 0n, hold: null, heldUntil: 0, ended: false, buffer: [], wake: null, running: null },
       }
       if ([...all].some(({ id, ended }) => id === one.id && !ended)) log.info('A durable subscription waits until another of its name has ended', { ...key })
@@ -213,7 +213,7 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
     /** Begins to take subscriptions and to handle events. */
     async start(): Promise<void> {
       // Only one process can have this store: whoever held a cursor is dead.
-      if (kind === 'pglite') await pool.query('update portico_cursors set holder = null where holder is not null')
+      if (kind === 'pglite') await pool.query('update event_log_cursors set holder = null where holder is not null')
       for (const one of all) if (one.start === 0n) one.start = tail.head
       started = true
       timer = setInterval(tick, periods.save)
@@ -241,6 +241,11 @@ export function createSubscriptions({ store: { pool, kind }, log, clock, tail, p
       await save().catch((error) => log.warn('The cursors of durable subscriptions could not be saved at the end', { error }))
     },
   }
+}
+
+/** Milliseconds since the epoch of an id. */
+function msOf(id: bigint): number {
+  return Number(id / 1_000_000n)
 }
 
 function nameOf({ key: { name, type } }: Subscription): string {

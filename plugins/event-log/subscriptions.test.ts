@@ -1,36 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { audited, emptyBus, noted, silentLog, startTestBus, until } from '../../test/fixtures/bus.ts'
-import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
-import { openStore, type Store } from '../store/open.ts'
-import { createFakeClock } from '../testkit/fake-clock.ts'
-import { type Bus, busMigrations } from './bus.ts'
+import { beforeEach, describe, expect, test } from 'bun:test'
+import { createFakeClock } from 'portico/testkit'
+import { audited, type EventBus, emptyBus, noted, startTestBus, until } from '../../test/fixtures/bus.ts'
+import { useLogStores } from '../../test/fixtures/log-stores.ts'
 
-let postgres: TestPostgres
-let dataDir: string
-const stores: Partial<Record<'postgres' | 'pglite', Store>> = {}
-
-beforeAll(async () => {
-  postgres = await startPostgres()
-  dataDir = await mkdtemp(join(tmpdir(), 'portico-subscriptions-'))
-  stores.postgres = await openStore({ url: await postgres.newDatabase(), dataDir, log: silentLog })
-  stores.pglite = await openStore({ dataDir, log: silentLog })
-  for (const store of Object.values(stores)) await store.migrate('kernel', busMigrations)
-}, 60_000)
-afterAll(async () => {
-  for (const store of Object.values(stores)) await store.close()
-  await postgres.stop()
-  await rm(dataDir, { recursive: true, force: true })
-})
-
+const stores = useLogStores()
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, n) => from + n)
 
 describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
-  const store = () => stores[kind] as Store
+  const store = () => stores[kind]
   const start = (options: Parameters<typeof startTestBus>[0] = {}) => startTestBus({ store: store(), ...options })
-  const write = (bus: Bus, count: number, from = 0) => Promise.all(numbers(count, from).map((n) => bus.publish('notes', noted, { n })))
+  const write = (bus: EventBus, count: number, from = 0) => Promise.all(numbers(count, from).map((n) => bus.publish('notes', noted, { n })))
   const rows = async (text: string) => (await store().pool.query(text)).rows
   beforeEach(() => emptyBus(store()))
 
@@ -96,8 +75,8 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     node.bus.on('pager', audited, () => {}, { cursor: 'idle' })
     await write(node.bus, 100)
     await until(() => handled === 100)
-    const last = (await rows('select max(id) as id from portico_events'))[0].id
-    await until(async () => (await rows(`select from portico_cursors where position = ${last}`)).length === 2)
+    const last = (await rows('select max(id) as id from event_log_events'))[0].id
+    await until(async () => (await rows(`select from event_log_cursors where position = ${last}`)).length === 2)
   })
 
   test('retries a failing event from 1 s to 60 s, ten times, then sets it aside, reports it and goes on', async () => {
@@ -129,7 +108,7 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect(node.errors.map(({ owner, what, error }) => `${owner}: ${what}: ${(error as Error).message}`)).toEqual([
       expect.stringMatching(/^pager: durable subscription "pages" to "note:written": The event \d+-\d+ was set aside after 11 attempts: Error: poison$/),
     ])
-    expect(await rows('select owner, name, type, data, attempts, error from portico_dead_letters')).toEqual([
+    expect(await rows('select owner, name, type, data, attempts, error from event_log_dead_letters')).toEqual([
       { owner: 'pager', name: 'pages', type: 'note:written', data: '{"n":1}', attempts: 11, error: 'Error: poison' },
     ])
     expect(node.bus.stats().counters).toMatchObject({ 'bus.subscriptions.retried': 10, 'bus.subscriptions.dead': 1 })
@@ -168,9 +147,9 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     await first.stop()
     const between = await start({ retention: { maxAgeDays: 7, maxRows: 2 }, periods: { trim: 20 } })
     await write(between.bus, 10, 1)
-    await until(async () => (await rows('select from portico_events')).length === 2)
+    await until(async () => (await rows('select from event_log_events')).length === 2)
     await between.stop()
-    await store().pool.query('update portico_cursors set position = 5')
+    await store().pool.query('update event_log_cursors set position = 5')
     await using second = await start()
     // Its tail reaches back to the oldest event: the gap is before that.
     second.bus.on('pager', noted, ({ data }) => void handled.push(data.n), { cursor: 'pages' })
@@ -182,15 +161,15 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
 })
 
 describe('two processes on one PostgreSQL', () => {
-  const store = () => stores.postgres as Store
+  const store = () => stores.postgres
   beforeEach(() => emptyBus(store()))
 
   test('append in one rising order, and each delivers everything once, in that order', async () => {
     await using one = await startTestBus({ store: store() })
     await using two = await startTestBus({ store: store() })
     const heard: string[][] = [[], []]
-    one.bus.subscribeAll(({ id }) => heard[0]!.push(id as string))
-    two.bus.subscribeAll(({ id }) => heard[1]!.push(id as string))
+    one.bus.subscribeAll(({ event: { id } }) => heard[0]!.push(id as string))
+    two.bus.subscribeAll(({ event: { id } }) => heard[1]!.push(id as string))
     for (let round = 0; round < 20; round++) await Promise.all(numbers(25).flatMap((n) => [one, two].map(({ bus }) => bus.publish('notes', noted, { n }))))
     await until(() => heard.every(({ length }) => length >= 1_000))
     expect(heard[0]).toEqual(heard[1]!)
@@ -202,8 +181,8 @@ describe('two processes on one PostgreSQL', () => {
 
   test('an append waits for the one before it to commit, and sees its ids', async () => {
     const [first, second] = [await store().pool.connect(), await store().pool.connect()]
-    const append = 'select last, id from portico_append(10, 1000)'
-    const insert = `insert into portico_outbox (uid, type, source, time, data) values (gen_random_uuid(), 'note:written', 'notes', now(), '{"n":1}')`
+    const append = 'select last, id from event_log_append(10, 1000)'
+    const insert = `insert into event_log_outbox (uid, type, source, time, data) values (gen_random_uuid(), 'note:written', 'notes', now(), '{"n":1}')`
     await first.query(insert)
     await first.query('begin')
     const before = (await first.query(append)).rows[0]
@@ -250,10 +229,10 @@ describe('two processes on one PostgreSQL', () => {
     await node.bus.publish('notes', noted, { n: 1 })
     await entered
     // Another took it over, handled nothing yet, and holds on.
-    await store().pool.query(`update portico_cursors set holder = gen_random_uuid(), epoch = epoch + 1, held_until = now() + interval '400 ms'`)
+    await store().pool.query(`update event_log_cursors set holder = gen_random_uuid(), epoch = epoch + 1, held_until = now() + interval '400 ms'`)
     await Bun.sleep(100)
     letLeave()
-    const { position } = (await store().pool.query('select position from portico_cursors')).rows[0]
+    const { position } = (await store().pool.query('select position from event_log_cursors')).rows[0]
     expect(position).toBe('0')
     // It died too: the event comes again.
     await until(() => handled.length === 2)
@@ -265,7 +244,7 @@ describe('two processes on one PostgreSQL', () => {
     await using two = await startTestBus({ store: store(), periods: { poll: 60_000 } })
     const heard: number[] = []
     two.bus.on('watcher', noted, ({ data }) => heard.push(data.n))
-    await postgres.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%' or query = 'select 1'`)
+    await stores.server.admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where query ilike 'listen%' or query = 'select 1'`)
     await Promise.all(numbers(50).map((n) => one.bus.publish('notes', noted, { n })))
     await until(() => heard.length >= 50)
     expect(heard).toEqual(numbers(50))
@@ -279,7 +258,7 @@ describe('two processes on one PostgreSQL', () => {
     const refused: unknown[] = []
     for (const n of numbers(300)) {
       if (n % 100 === 50)
-        await postgres.admin.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null')
+        await stores.server.admin.query('select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and datname is not null')
       await node.bus.publish('notes', noted, { n })?.then(
         () => acknowledged.push(n),
         (error) => refused.push(error),
@@ -288,7 +267,7 @@ describe('two processes on one PostgreSQL', () => {
     expect(acknowledged.length).toBeGreaterThan(250)
     for (const error of refused) expect(error).toMatchObject({ code: 'database_unavailable' })
     await until(() => handled.includes(299))
-    const logged = (await store().pool.query(`select data::json->>'n' as n from portico_events order by id`)).rows.map(({ n }) => Number(n))
+    const logged = (await store().pool.query(`select data::json->>'n' as n from event_log_events order by id`)).rows.map(({ n }) => Number(n))
     expect(logged.filter((n) => acknowledged.includes(n))).toEqual(acknowledged)
     expect([...new Set(handled)]).toEqual(logged)
   })
@@ -297,7 +276,9 @@ describe('two processes on one PostgreSQL', () => {
     await using one = await startTestBus({ store: store(), periods: { poll: 30 } })
     const heard: number[] = []
     one.bus.on('watcher', noted, ({ data }) => heard.push(data.n))
-    await store().pool.query(`insert into portico_outbox (uid, type, source, time, data) values (gen_random_uuid(), 'note:written', 'notes', now(), '{"n":5}')`)
+    await store().pool.query(
+      `insert into event_log_outbox (uid, type, source, time, data) values (gen_random_uuid(), 'note:written', 'notes', now(), '{"n":5}')`,
+    )
     await until(() => heard.length === 1)
   })
 })

@@ -1,62 +1,49 @@
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import { delta, principalOf, StreamReader, silentLog, testEvents } from '../../test/fixtures/bus.ts'
-import type { Bus } from './bus.ts'
-import { createCatalogue } from './catalogue.ts'
-import { Delivery, type LogRow } from './delivery.ts'
-import type { LogPage } from './log.ts'
-import { createStreams } from './streams.ts'
-import { Tail } from './tail.ts'
+import type { LogPage } from 'portico'
+import { createTestSource, delta, loggedNote as logged, principalOf, StreamReader, silentLog } from '../../test/fixtures/bus.ts'
+import { frameOf } from './frames.ts'
+import { createStreams, type Streams } from './streams.ts'
 
-let tail: Tail
-let streams: ReturnType<typeof createStreams>
+let source: ReturnType<typeof createTestSource>
+let tail: ReturnType<typeof createTestSource>['tail']
+let streams: Streams
 let reads: bigint[]
 let lastId: () => Promise<bigint>
 let page: (position: bigint) => Promise<LogPage>
-const bus = () => ({ eventStream: streams.open }) as unknown as Bus
+const bus = () => ({ eventStream: streams.open })
 
 beforeEach(() => {
-  tail = new Tail()
+  source = createTestSource()
+  tail = source.tail
   reads = []
   lastId = async () => tail.head
-  const catalogue = createCatalogue()
-  catalogue.register(testEvents)
-  const periods = { ping: 20, poll: 0, lease: 0, save: 0, trim: 0 }
-  streams = createStreams(
-    { log: silentLog, tail, catalogue, periods },
-    {
-      lastId: () => lastId(),
-      read(position) {
-        reads.push(position)
-        return page(position)
-      },
-    },
-  )
+  const read = (position: bigint) => {
+    reads.push(position)
+    return page(position)
+  }
+  const eventLog = { head: () => tail.head, lastId: () => lastId(), read: (position: bigint) => tail.page(position) ?? read(position) }
+  streams = createStreams({ kernel: source.kernel, eventLog, log: silentLog, pingMs: 20 })
 })
 afterEach(() => streams.end())
 
-const logged = (id: number, text = '') =>
-  Delivery.logged({
-    ...{ id: String(id), uid: 'u', type: 'note:written', source: 'notes', subject: null, principal: null, trace: null, time: new Date(0) },
-    data: JSON.stringify({ n: id, text }),
-  } satisfies LogRow) as Delivery & { readonly id: bigint }
-const append = (...events: (Delivery & { readonly id: bigint })[]) => {
-  for (const event of events) tail.push(event)
-  streams.deliver(events)
-}
-const live = (n: number, text = '') => streams.deliver([Delivery.live({ type: delta.type, data: { n, text }, uid: 'u', time: '', source: 'notes' })])
+const append: typeof source.append = (...events) => source.append(...events)
+const live = (n: number, text?: string) => source.live(n, text)
+const cut = () => streams.stats().counters['bus.readers.cut']
+const waitingBytes = () => streams.stats().gauges['bus.queue.bytes']
+const count = () => streams.stats().gauges['bus.readers']
 
 test('a reader that never reads is cut: nothing waits for it any more, it counts until it leaves, and the next read ends it', async () => {
   const reader = new StreamReader(bus())
   const { connection } = reader
   for (let n = 0; n < 700; n++) live(n, 'x'.repeat(1_000))
-  expect(streams.cut()).toBe(1)
-  expect(streams.waitingBytes()).toBe(0)
+  expect(cut()).toBe(1)
+  expect(waitingBytes()).toBe(0)
   expect(connection.timeouts).toEqual([0, 3])
   expect(connection.released).toBe(0)
-  expect(streams.count()).toBe(1)
+  expect(count()).toBe(1)
   expect(await reader.next()).toBeUndefined()
   expect(connection.released).toBe(1)
-  expect(streams.count()).toBe(0)
+  expect(count()).toBe(0)
 })
 
 test('a cut reader that leaves is released', async () => {
@@ -73,7 +60,7 @@ test('a reader that keeps up is not cut, however much there is', async () => {
     live(n, 'x'.repeat(1_000))
     if (n % 200 === 199) for (let m = n - 199; m <= n; m++) expect((await reader.next())?.data.n).toBe(m)
   }
-  expect(streams.cut()).toBe(0)
+  expect(cut()).toBe(0)
 })
 
 test('a frame larger than the queue reaches its reader, or it would cut it at each return', async () => {
@@ -85,8 +72,8 @@ test('a frame larger than the queue reaches its reader, or it would cut it at ea
 
 test('the frame is encoded once for all readers of an envelope', () => {
   const event = logged(1)
-  expect(event.frame('payload')).toBe(event.frame('payload'))
-  expect(event.frame('payload')).not.toBe(event.frame('cloudevents'))
+  expect(frameOf(event, 'payload')).toBe(frameOf(event, 'payload'))
+  expect(frameOf(event, 'payload')).not.toBe(frameOf(event, 'cloudevents'))
 })
 
 test('waiting frames are joined, in order, into chunks of at most 64 KiB', async () => {
@@ -138,8 +125,8 @@ test('a reader that takes nothing between two pings while something waits is cut
   })
   const reader = new StreamReader(bus(), { since: '0-0' })
   await reader.take(2)
-  while (streams.cut() === 0) await Bun.sleep(5)
-  expect(streams.waitingBytes()).toBe(0)
+  while (cut() === 0) await Bun.sleep(5)
+  expect(waitingBytes()).toBe(0)
   expect(await reader.next()).toBeUndefined()
 })
 
@@ -167,7 +154,7 @@ test('revoking ends the stream at once and hands nothing more over; stopping let
   expect(await revoked.next()).toBeUndefined()
   expect((await stopped.take(2)).map(({ event }) => event)).toEqual(['ready', delta.type])
   expect(await stopped.next()).toBeUndefined()
-  expect([revoked.connection.released, stopped.connection.released, streams.count()]).toEqual([1, 1, 0])
+  expect([revoked.connection.released, stopped.connection.released, count()]).toEqual([1, 1, 0])
 })
 
 test('a cursor from a node that is ahead: what this node learns of while it asks the database is not skipped', async () => {
@@ -199,7 +186,7 @@ test('too many streams of a principal are the request context’s to refuse, and
     throw new Error('429')
   }
   expect(() => streams.open({ principal: principalOf('ann'), request })).toThrow('429')
-  expect(streams.count()).toBe(1)
+  expect(count()).toBe(1)
 })
 
 test('patterns that are none are refused by name', () => {

@@ -29,7 +29,7 @@ export interface CursorHold {
 export async function takeCursors(pool: pg.Pool, wishes: readonly CursorWish[], leaseMs: number): Promise<Map<string, { position: bigint; epoch: bigint }>> {
   const keys = (['owner', 'name', 'type'] as const).map((part) => wishes.map(({ key }) => key[part]))
   const values = [...keys, wishes.map(({ start }) => start?.toString() ?? null), wishes.map(({ holder }) => holder), leaseMs]
-  const { rows } = await pool.query('select holder, position, epoch from portico_take($1, $2, $3, $4, $5, $6)', values)
+  const { rows } = await pool.query('select holder, position, epoch from event_log_take($1, $2, $3, $4, $5, $6)', values)
   return new Map(rows.map((row) => [row.holder, { position: BigInt(row.position), epoch: BigInt(row.epoch) }]))
 }
 
@@ -42,6 +42,6 @@ export async function holdCursors(pool: pg.Pool, holds: readonly CursorHold[], l
     holds.map(({ keep }) => keep),
     leaseMs,
   ]
-  const { rows } = await pool.query('select portico_hold($1, $2, $3, $4, $5) as holder', values)
+  const { rows } = await pool.query('select event_log_hold($1, $2, $3, $4, $5) as holder', values)
   return new Set(rows.map(({ holder }) => holder))
 }

@@ -1,17 +1,15 @@
 /** Moves durable events: from their publishers to the outbox, from there to the log, and from the log, whoever appended, to `deliver` in one order. */
-import { GatewayError } from '../contract/errors.ts'
-import type { Transaction } from '../contract/plugin.ts'
-import { isConnectionError } from '../store/open.ts'
-import { afterCommit } from '../store/transactions.ts'
-import { appendOutbox, insertOutbox, insertOutboxIn, type Logged, type OutboxRow, readHead, readLog, readNewest } from './log.ts'
-import { type BusParts, pause } from './parts.ts'
+import { type EventRecord, GatewayError, type LogFilter, type LoggedEvent, type Transaction } from 'portico'
+import { appendOutbox, insertOutbox, insertOutboxIn, readHead, readLog, readNewest } from './log.ts'
+import { type LogParts, pause } from './parts.ts'
 
 /** Rows of one insert: their publishers wait together. */
 interface Batch extends PromiseWithResolvers<void> {
-  readonly rows: OutboxRow[]
+  readonly rows: EventRecord[]
   size: number
 }
 
+const everything: LogFilter = { types: null, principal: null }
 const maxBatches = 20
 const batchRows = 500
 const batchSize = 1024 * 1024
@@ -22,8 +20,8 @@ const preloadRows = 1_000
 const startMs = 10_000
 
 /** Creates it; nothing is appended before `start`. `deliver` gets the events of the log, each once, in its order, some at a time. */
-export function createPump({ store, log, tail, periods }: BusParts, deliver: (events: readonly Logged[]) => void) {
-  const { pool } = store
+export function createPump({ database, log, tail, periods }: LogParts, deliver: (events: readonly LoggedEvent[]) => void) {
+  const { pool } = database
   const ended = new AbortController()
   const batches: Batch[] = []
   const look = { outbox: false, log: false }
@@ -39,7 +37,7 @@ export function createPump({ store, log, tail, periods }: BusParts, deliver: (ev
   async function insert(): Promise<void> {
     for (let batch = batches.shift(); batch; batch = batches.shift()) {
       const { rows, resolve, reject } = batch
-      await insertOutbox(pool, rows).then(resolve, (error) => reject(isConnectionError(error) ? unavailable(error) : error))
+      await insertOutbox(pool, rows).then(resolve, (error) => reject(database.isConnectionError(error) ? unavailable(error) : error))
       wake('outbox')
     }
     inserting = undefined
@@ -83,20 +81,20 @@ export function createPump({ store, log, tail, periods }: BusParts, deliver: (ev
     look.log = false
     for (;;) {
       const told = heard
-      const { events } = await readLog(pool, tail.head)
+      const { events } = await readLog(pool, tail.head, { ...everything, end: tail.head })
       if (events.length > 0) await ingest(events)
       else if (told === heard) break
     }
     heard = tail.head
   }
 
-  async function ingest(events: readonly Logged[]): Promise<void> {
-    let turn: Logged[] = []
+  async function ingest(events: readonly LoggedEvent[]): Promise<void> {
+    let turn: LoggedEvent[] = []
     let size = 0
     for (const event of events) {
       tail.push(event)
       turn.push(event)
-      size += event.size
+      size += event.json.length
       if (size < turnSize) continue
       deliver(turn)
       await new Promise((resolve) => setImmediate(resolve))
@@ -129,7 +127,7 @@ export function createPump({ store, log, tail, periods }: BusParts, deliver: (ev
     lagMs: () => (wokenAt === undefined ? 0 : performance.now() - wokenAt),
 
     /** Settles when the row is in the outbox; rows of the same moment share one insert. */
-    async write(row: OutboxRow): Promise<void> {
+    async write(row: EventRecord): Promise<void> {
       if (ended.signal.aborted) throw new GatewayError('unavailable', 'The gateway stops: no event can be published any more.')
       let batch = batches.at(-1)
       if (!batch || batch.rows.length >= batchRows || batch.size >= batchSize) {
@@ -144,21 +142,21 @@ export function createPump({ store, log, tail, periods }: BusParts, deliver: (ev
     },
 
     /** Writes the row with the transaction. */
-    async writeIn(tx: Transaction, row: OutboxRow): Promise<void> {
+    async writeIn(tx: Transaction, row: EventRecord): Promise<void> {
       await insertOutboxIn(tx, row)
-      afterCommit(tx, () => wake('outbox'))
+      database.afterCommit(tx, () => wake('outbox'))
     },
 
     /** Listens, loads the tail, and appends what a crash left. */
     async start(): Promise<void> {
-      stopListening = await store.listen('portico_events', (payload) => {
+      stopListening = await database.listen('event_log', (payload) => {
         // Without a payload notifications may have been missed.
         if (payload === '') wake('outbox')
         if (payload !== '' && BigInt(payload) > heard) heard = BigInt(payload)
         // What this process appended itself is told of as well, sometimes before its answer is here.
         if (payload === '' || (heard > tail.head && moving === undefined)) wake('log')
       })
-      const newest = (await readNewest(pool, preloadRows)).toReversed()
+      const newest = (await readNewest(pool, preloadRows, everything)).toReversed()
       tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
       for (const event of newest) tail.push(event)
       started = true

@@ -1,15 +1,16 @@
 /** The newest part of the log in memory, bounded: what readers and subscriptions that keep up are served from. */
-import type { Logged } from './log.ts'
+import type { LoggedEvent, LogPage } from 'portico'
 
 const maxEvents = 4_096
 const maxSize = 4 * 1024 * 1024
+const pageEvents = 500
 
 /** Holds every event with `floor < id ≤ head`, in order. */
 export class Tail {
   floor = 0n
   head = 0n
   size = 0
-  #events: Logged[] = []
+  #events: LoggedEvent[] = []
 
   get length(): number {
     return this.#events.length
@@ -23,25 +24,27 @@ export class Tail {
   }
 
   /** Adds the next event; the oldest quarter goes when there are too many. */
-  push(event: Logged): void {
+  push(event: LoggedEvent): void {
     this.#events.push(event)
     this.head = event.id
-    this.size += event.size
+    this.size += event.json.length
     while (this.#events.length > maxEvents || (this.size > maxSize && this.#events.length > 1)) {
       const gone = this.#events.splice(0, Math.ceil(this.#events.length / 4))
       this.floor = gone.at(-1)?.id ?? this.floor
-      for (const { size } of gone) this.size -= size
+      for (const { json } of gone) this.size -= json.length
     }
   }
 
-  /** The events after `position` (which must not be under `floor`), oldest first, at most `limit`. */
-  after(position: bigint, limit: number): readonly Logged[] {
+  /** A page of the events after `position`; null when it lies under `floor`. */
+  page(position: bigint): LogPage | null {
+    if (position < this.floor) return null
     const start = this.#indexAfter(position)
-    return this.#events.slice(start, start + limit)
+    const events = this.#events.slice(start, start + pageEvents)
+    return { events, reached: events.at(-1)?.id ?? this.head, trimmed: 0n }
   }
 
   /** The first event of this type after `position`. */
-  next(position: bigint, type: string): Logged | undefined {
+  next(position: bigint, type: string): LoggedEvent | undefined {
     for (let at = this.#indexAfter(position); at < this.#events.length; at++) if (this.#events[at]?.type === type) return this.#events[at]
     return undefined
   }
