@@ -1,6 +1,6 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
 import type { Bus } from '../bus/bus.ts'
-import { configJsonSchema, redactConfig } from '../config/index.ts'
+import { redactConfig } from '../config/index.ts'
 import type { ComponentHealth, Kernel, PluginInfo } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import type { Store } from '../store/open.ts'
@@ -49,7 +49,7 @@ export function createKernelService(parts: KernelParts): Kernel {
     },
     onRequest: (listener) => http.onRequest(listener),
     health: async () => [await databaseHealth(store), pluginsHealth(parts.instances)],
-    config: () => ({ values: redactConfig(plan.resolved, plan.sections), schema: configJsonSchema(plan.sections), file: parts.configFile }),
+    config: () => ({ values: redactConfig(plan.resolved), sections: plan.sections, file: parts.configFile }),
     revoke: (via) => http.revoke(via),
     eventStream: (options) => bus.eventStream(options),
     readEvents: (options) => bus.readEvents(options),

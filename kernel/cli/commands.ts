@@ -1,6 +1,6 @@
 /** The top-level commands: `start` and `status` are the kernel's, the others come from the plugins' descriptors. */
 import { builtins } from '../boot/builtins.ts'
-import { type ConfigFlags, readConfig } from '../config/index.ts'
+import { type ConfigFlags, isSwitchedOff, readConfig } from '../config/index.ts'
 import type { Command, CommandRef } from '../contract/command.ts'
 import { isPlugin } from '../contract/plugin.ts'
 import type { ListedCommand } from './help.ts'
@@ -48,8 +48,7 @@ async function* entriesOf(options: CommandOptions): AsyncGenerator<Entry> {
   yield* kernelCommands
   const raw = readConfig(options)
   for (const [id, load] of Object.entries(builtins)) {
-    const section = raw.table[id] as { enabled?: unknown } | undefined
-    if (section?.enabled !== false) yield* entriesIn(load)
+    if (!isSwitchedOff(raw, id)) yield* entriesIn(load)
   }
   if (raw.plugins.length === 0) return
   const { importPlugin } = await import('../boot/load.ts')

@@ -2,18 +2,19 @@
 import type { Problem } from '../contract/problem.ts'
 import { fold, isTable, type Table } from './table.ts'
 
-/** Keys of `[gateway]`, and the plugin and key they belong to. */
-export const aliases: Readonly<Record<string, readonly [plugin: string, key: string]>> = {
-  requirePairing: ['auth-pairing', 'requirePairing'],
-  tokens: ['auth-token', 'tokens'],
-  web: ['chat', 'web'],
-  webDistPath: ['chat', 'webDistPath'],
-  maxBatchSize: ['rpc', 'maxBatchSize'],
-  wsHeartbeatMs: ['rpc', 'heartbeatMs'],
-  wsMaxMessageBytes: ['rpc', 'maxMessageBytes'],
-  wsMessageRateLimit: ['rpc', 'messageRateLimit'],
-  tls: ['auth-mtls', 'tls'],
-  nodeControl: ['nodes', 'nodeControl'],
+/** By plugin: keys of `[gateway]`, and the keys of the plugin's section that they are. */
+const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'auth-pairing': { requirePairing: 'requirePairing' },
+  'auth-token': { tokens: 'tokens' },
+  chat: { web: 'web', webDistPath: 'webDistPath' },
+  rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
+  'auth-mtls': { tls: 'tls' },
+  nodes: { nodeControl: 'nodeControl' },
+}
+
+/** The keys of `[gateway]` that are read as the plugin's. */
+export function aliasesOf(plugin: string): string[] {
+  return Object.keys(aliases[plugin] ?? {})
 }
 
 /** Moves the seeds' keys to where they belong. One whose plugin is not `present` is a problem that says so; plugins that are `known` exist, but are not loaded. */
@@ -22,9 +23,10 @@ export function applyAliases(table: Table, present: ReadonlySet<string>, known: 
   const gateway: Table = {}
   const out: Table = { ...table, gateway }
   for (const [key, value] of Object.entries(table.gateway)) {
-    const [plugin, target] = (Object.hasOwn(aliases, fold(key)) && aliases[fold(key)]) || []
+    const plugin = Object.keys(aliases).find((id) => aliasesOf(id).includes(fold(key)))
+    const target = plugin && aliases[plugin]?.[fold(key)]
     const section = out[plugin ?? ''] ?? {}
-    if (plugin === undefined || target === undefined) gateway[key] = value
+    if (!plugin || !target) gateway[key] = value
     else if (!present.has(plugin)) {
       const why = known.includes(plugin) ? 'which is not loaded' : 'which this gateway does not have'
       problems.push({ where: 'gateway', key, what: `this key is read by the plugin ${plugin}, ${why}`, expected: 'the key to be left out' })

@@ -5,7 +5,7 @@ import type { DatabaseAccess } from './database.ts'
 import type { GatewayEvent } from './event.ts'
 import type { Principal } from './principal.ts'
 import { defineService, type EventRef, type ScopeRef } from './refs.ts'
-import type { JsonSchema } from './schema.ts'
+import type { JsonSchema, TSchema } from './schema.ts'
 
 /** Where a plugin is in its life. */
 export type PluginState = 'pending' | 'ready' | 'failed' | 'blocked' | 'stopped'
@@ -75,6 +75,15 @@ export interface RequestRecord {
   readonly seconds: number
 }
 
+/** A section of the config file: one of the kernel's, or a plugin's. */
+export interface ConfigSection {
+  readonly id: string
+  /** All that may stand in it; a plugin's own keys and those that every plugin's section takes. */
+  readonly schema: TSchema
+  /** Keys of `[gateway]`, camelCase, that are read as keys of this section. */
+  readonly aliases: readonly string[]
+}
+
 /** What a reader of the event stream asks for. */
 export interface EventStreamOptions {
   readonly principal: Principal
@@ -115,8 +124,8 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** Asks every component, each under a deadline of a second. */
   health(): Promise<readonly ComponentHealth[]>
-  /** The running config, secrets redacted, and its JSON Schema. */
-  config(): { values: JsonSchema; schema: JsonSchema; file: string | null }
+  /** The running config, secrets redacted; what may stand in it; the file it came from. */
+  config(): { values: JsonSchema; sections: readonly ConfigSection[]; file: string | null }
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
   /** An SSE answer body: `ready`, then what the principal may see. Throws `GatewayError` on a malformed cursor or too many streams. */

@@ -1,5 +1,6 @@
 /** `portico plugins` and `portico config`. Checking and inspecting need no running gateway and open no database. */
 import { type Command, defineCommand, type JsonSchema, type PluginInfo } from 'portico'
+import { configJsonSchema } from './schema.ts'
 
 const list: Command = {
   summary: 'List the plugins and how they are',
@@ -56,7 +57,7 @@ const show: Command = {
 const schema: Command = {
   summary: 'Print the JSON Schema of the config file, for editors',
   examples: ['portico config schema > portico.schema.json   # then, as first line of portico.toml: #:schema ./portico.schema.json'],
-  run: async ({ plan, print }) => print((await plan()).schema),
+  run: async ({ plan, print }) => print(configJsonSchema((await plan()).sections)),
 }
 
 /** `portico config`. */

@@ -1,5 +1,6 @@
 /** The routes that show the plugins and the running config. */
 import { admin, GatewayError, guard, type Kernel, nearestName, type PluginInfo, type RouteGroup, t } from 'portico'
+import { configJsonSchema } from './schema.ts'
 
 const names = t.Array(t.String())
 const view = {
@@ -77,7 +78,7 @@ export function settingsRoutes(kernel: Kernel): RouteGroup {
           detail: { operationId: 'getConfig', summary: 'The running config, secrets redacted', tags: ['config'] },
         },
       )
-      .get('/api/config/schema', () => kernel.config().schema, {
+      .get('/api/config/schema', () => configJsonSchema(kernel.config().sections), {
         response: json,
         detail: { operationId: 'getConfigSchema', summary: 'The JSON Schema of the config file', tags: ['config'] },
       }),

@@ -1,29 +1,15 @@
-/** Shows the config: redacted values, and the JSON Schema of the file for editors. */
-import { isSecret, type JsonSchema, toJsonSchema } from '../contract/schema.ts'
-import { aliases } from './aliases.ts'
-import type { ResolvedConfig } from './index.ts'
-import { type ConfigSection, wholeSchema } from './sections.ts'
-import { isTable, type Table, toSnake } from './table.ts'
+/** The JSON Schema of `portico.toml`, for editors: made of the sections that the gateway has. */
+import { type ConfigSection, isSecret, type JsonSchema, toJsonSchema } from 'portico'
 
-/** The values of all sections, each secret as `***`, or as its reference. */
-export function redactConfig(resolved: ResolvedConfig, sections: readonly ConfigSection[]): Record<string, unknown> {
-  const out: Table = Object.fromEntries(sections.map(({ id }) => [id, structuredClone(resolved.sections[id])]))
-  for (const { section, path, reference } of resolved.secrets) {
-    const holder = path.slice(0, -1).reduce<Table | undefined>((inner, part) => inner?.[part] as Table | undefined, out[section] as Table | undefined)
-    const last = path.at(-1)
-    if (holder && last !== undefined && holder[last] !== undefined) holder[last] = reference ?? '***'
-  }
-  return out
-}
-
-/** JSON Schema 2020-12 of `portico.toml`. Keys are proposed in camelCase; snake_case and the seeds' keys are accepted. */
+/** JSON Schema 2020-12 of the file. Keys are proposed in camelCase; snake_case and the keys that moved elsewhere are accepted. */
 export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema {
   const specifiers = { type: 'array', items: { type: 'string', minLength: 1 }, description: 'Paths, from this file’s folder, or package names' }
   const properties: Record<string, JsonSchema> = { plugins: specifiers }
-  for (const section of sections) properties[section.id] = forFile(toJsonSchema(wholeSchema(section))) as JsonSchema
-  const moved = Object.entries(aliases).filter(([, [plugin]]) => properties[plugin])
-  if (properties.gateway)
-    properties.gateway.patternProperties = { ...(properties.gateway.patternProperties ?? {}), ...spellings(moved.map(([key]) => [key, true])) }
+  for (const { id, schema } of sections) properties[id] = forFile(toJsonSchema(schema)) as JsonSchema
+  if (properties.gateway) {
+    const moved = sections.flatMap(({ aliases }) => aliases.map((key) => [key, true] as const))
+    properties.gateway.patternProperties = { ...(properties.gateway.patternProperties ?? {}), ...spellings(moved) }
+  }
   const folded = sections.map(({ id }) => [id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()), { $ref: `#/properties/${id}` }] as const)
   const patternProperties = spellings(folded.filter(([key]) => !properties[key]))
   return {
@@ -36,8 +22,10 @@ export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema
   }
 }
 
-const spellings = (entries: readonly (readonly [key: string, schema: unknown])[]): Table =>
+const spellings = (entries: readonly (readonly [key: string, schema: unknown])[]): JsonSchema =>
   Object.fromEntries(entries.map(([key, schema]) => [`^(${key}|${toSnake(key)})$`, schema]))
+
+const toSnake = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 // In the file nothing with a default is required, and a key has a second spelling, which editors need not propose.
 function forFile(schema: unknown): unknown {
@@ -46,7 +34,7 @@ function forFile(schema: unknown): unknown {
   if (isSecret(schema))
     return { type: 'string', description: [schema.description, 'env:NAME, file:PATH, or the secret in a file of mode 0600'].filter(Boolean).join('; ') }
   const { properties, required, ...rest } = schema
-  const out: Table = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, key === 'default' ? value : forFile(value)]))
+  const out: JsonSchema = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, key === 'default' ? value : forFile(value)]))
   if (!isTable(properties)) return out
   const own = Object.entries(properties).map(([name, property]) => [name, forFile(property)] as const)
   const twins = own.filter(([name]) => toSnake(name) !== name)
@@ -59,4 +47,5 @@ function forFile(schema: unknown): unknown {
   }
 }
 
+const isTable = (value: unknown): value is JsonSchema => typeof value === 'object' && value !== null
 const hasPreset = (schema: unknown): boolean => isTable(schema) && (schema.default !== undefined || schema.type === 'object')
