@@ -57,10 +57,13 @@ export function readConfig({ flags = {}, env, cwd, configText }: ReadConfigOptio
     const [nearest, expected] = [nearestName(key, variables), `one of ${variables.join(', ')}`]
     problems.push({ where: 'environment', key, what: 'this variable is unknown', nearest, expected })
   }
-  const port = readPort('flags', '--port', flags.port, problems) ?? readPort('environment', 'PORTICO_PORT', env.PORTICO_PORT, problems)
   const host = flags.host ?? (env.PORTICO_HOST || undefined)
+  const flag = String(flags.port ?? '')
+  const [where, key, port] = flag === '' ? ['environment', 'PORTICO_PORT', env.PORTICO_PORT ?? ''] : ['flags', '--port', flag]
+  const isPort = /^\d{1,5}$/.test(port) && Number(port) <= 65_535
+  if (port !== '' && !isPort) problems.push({ where, key, what: 'is no port', found: JSON.stringify(port), expected: 'an integer from 0 to 65535' })
   const { gateway = {} } = table
-  if (isTable(gateway)) table.gateway = { ...gateway, ...(port !== undefined && { port }), ...(host !== undefined && { host }) }
+  if (isTable(gateway)) table.gateway = { ...gateway, ...(isPort && { port: Number(port) }), ...(host !== undefined && { host }) }
 
   const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
   const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
@@ -107,11 +110,4 @@ function splitSections({ plugins = [], ...written }: Table, problems: Problem[])
   if (Array.isArray(plugins) && plugins.every((entry) => typeof entry === 'string' && entry !== '')) return { plugins, table }
   problems.push({ where: 'config', key: 'plugins', what: 'has the wrong type', expected: 'a list of strings, e.g. plugins = ["./my-plugin.ts"]' })
   return { plugins: [], table }
-}
-
-function readPort(where: string, key: string, value: string | number | undefined, problems: Problem[]): number | undefined {
-  const text = String(value ?? '')
-  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
-  if (text !== '') problems.push({ where, key, what: 'is no port', found: JSON.stringify(text), expected: 'an integer from 0 to 65535' })
-  return undefined
 }
