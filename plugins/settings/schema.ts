@@ -1,5 +1,6 @@
 /** The JSON Schema of `portico.toml`, for editors: made of the sections that the gateway has. */
 import { type ConfigSection, isSecret, type JsonSchema, toJsonSchema } from 'portico'
+import { toSnake } from './spelling.ts'
 
 /** JSON Schema 2020-12 of the file. Keys are proposed in camelCase; snake_case and the keys that moved elsewhere are accepted. */
 export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema {
@@ -24,8 +25,6 @@ export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema
 
 const spellings = (entries: readonly (readonly [key: string, schema: unknown])[]): JsonSchema =>
   Object.fromEntries(entries.map(([key, schema]) => [`^(${key}|${toSnake(key)})$`, schema]))
-
-const toSnake = (key: string): string => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 
 // In the file nothing with a default is required, and a key has a second spelling, which editors need not propose.
 function forFile(schema: unknown): unknown {
