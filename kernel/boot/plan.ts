@@ -1,6 +1,6 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
-import { kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
+import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
 import { type ConfigSection, type EventTypeInfo, kernel } from '../contract/kernel-service.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { authMethods } from '../contract/principal.ts'
@@ -33,10 +33,10 @@ export interface Plan {
   readonly problems: readonly Problem[]
 }
 
-/** Plans the loaded plugins against the config. `known` are ids that exist but may be switched off. */
+/** Plans the loaded plugins against the config, but for those that it switches off. `known` are ids that exist but need not be loaded. */
 export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known: readonly string[]): Plan {
   const problems: Problem[] = []
-  const plugins = distinct(loaded, problems)
+  const plugins = distinct(loaded, problems).filter(({ plugin }) => !isSwitchedOff(raw, plugin.id))
   for (const entry of plugins) checkDescriptor(entry, problems)
 
   const claim = claimer(plugins, problems)
@@ -54,7 +54,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
     })
 
   const sections = [...kernelSections, ...plugins.map(({ plugin }) => pluginSection(plugin.id, plugin.config))]
-  const resolved = resolveConfig(raw, sections, known)
+  const resolved = resolveConfig(raw, sections, [...known, ...loaded.map(({ plugin }) => plugin.id)])
   const placed = plugins.map((entry) => {
     const { id, requires = {}, optional = {}, adds = [], onFailure = 'continue' } = entry.plugin
     const needs = ownersOf(id, Object.values(requires), services, 'no loaded plugin provides this service')

@@ -12,9 +12,9 @@ const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   nodes: { nodeControl: 'nodeControl' },
 }
 
-/** The keys of `[gateway]` that are read as the plugin's. */
+/** The keys that are read as the plugin's: `gateway.tokens`. */
 export function aliasesOf(plugin: string): string[] {
-  return Object.keys(aliases[plugin] ?? {})
+  return Object.keys(aliases[plugin] ?? {}).map((key) => `gateway.${key}`)
 }
 
 /** Moves the seeds' keys to where they belong. One whose plugin is not `present` is a problem that says so; plugins that are `known` exist, but are not loaded. */
@@ -23,10 +23,10 @@ export function applyAliases(table: Table, present: ReadonlySet<string>, known: 
   const gateway: Table = {}
   const out: Table = { ...table, gateway }
   for (const [key, value] of Object.entries(table.gateway)) {
-    const plugin = Object.keys(aliases).find((id) => aliasesOf(id).includes(fold(key)))
-    const target = plugin && aliases[plugin]?.[fold(key)]
-    const section = out[plugin ?? ''] ?? {}
-    if (!plugin || !target) gateway[key] = value
+    const [plugin = '', keys = {}] = Object.entries(aliases).find(([, names]) => Object.hasOwn(names, fold(key))) ?? []
+    const target = keys[fold(key)]
+    const section = out[plugin] ?? {}
+    if (target === undefined) gateway[key] = value
     else if (!present.has(plugin)) {
       const why = known.includes(plugin) ? 'which is not loaded' : 'which this gateway does not have'
       problems.push({ where: 'gateway', key, what: `this key is read by the plugin ${plugin}, ${why}`, expected: 'the key to be left out' })

@@ -11,7 +11,7 @@ import { isTable, type Table } from './table.ts'
 
 export { type ConfigFlags, isSwitchedOff, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { exposedSecrets, redactConfig } from './secrets.ts'
-export { type GatewayConfig, kernelSections, pluginSection } from './sections.ts'
+export { type GatewayConfig, type KernelConfig, kernelSections, pluginSection } from './sections.ts'
 
 /** The config as the gateway uses it. With problems, values at fault are their defaults. */
 export interface ResolvedConfig extends KernelConfig {

@@ -10,12 +10,7 @@ import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.
 const variables = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN']
 
 /** Flags that beat everything else. */
-export interface ConfigFlags {
-  config?: string
-  port?: string | number
-  host?: string
-  dataDir?: string
-}
+export type ConfigFlags = { port?: string | number } & Partial<Record<'config' | 'host' | 'dataDir', string>>
 
 /** What was written, before any schema. */
 export interface RawConfig {

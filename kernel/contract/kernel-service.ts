@@ -80,7 +80,7 @@ export interface ConfigSection {
   readonly id: string
   /** All that may stand in it; a plugin's own keys and those that every plugin's section takes. */
   readonly schema: TSchema
-  /** Keys of `[gateway]`, camelCase, that are read as keys of this section. */
+  /** What else is read as part of it: a key of another section (`gateway.tokens`, camelCase), or a whole section under another name (`bus`). */
   readonly aliases: readonly string[]
 }
 

@@ -4,6 +4,7 @@ import Ajv2020 from 'ajv/dist/2020.js'
 import { definePlugin, secret, t } from 'portico'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { parse } from 'smol-toml'
+import { configJsonSchema } from './schema.ts'
 
 const pager = definePlugin({
   ...{ id: 'pager', version: '1.0.0', api: 1, summary: 'A plugin with a section of its own', setup() {} },
@@ -31,6 +32,12 @@ describe('the JSON Schema for editors', () => {
     ).toBe(true)
     expect(accepts('[pager]\nenabled = false\non_failure = "abort"\ntoken = "env:X"\n[pager.quiet]\n')).toBe(true)
     expect(accepts('[auth_token]\ntokens = []\n[[gateway.tokens]]\nid = "a"\nsecret = "b"')).toBe(true)
+  })
+  test('knows the other places of a section', () => {
+    const log = { id: 'event-log', schema: t.Object({ rows: t.Integer({ default: 1 }) }), aliases: ['bus', 'gateway.maxRows'] }
+    const { properties, patternProperties } = configJsonSchema([{ id: 'gateway', schema: t.Object({}), aliases: [] }, log])
+    expect(patternProperties).toEqual({ '^(eventLog|event_log)$': { $ref: '#/properties/event-log' }, '^(bus|bus)$': { $ref: '#/properties/event-log' } })
+    expect(properties).toMatchObject({ gateway: { patternProperties: { '^(maxRows|max_rows)$': true } } })
   })
   test('and refuses what it refuses', () => {
     expect(accepts('[gateway]\nprot = 1')).toBe(false)

@@ -1,18 +1,20 @@
 /** The JSON Schema of `portico.toml`, for editors: made of the sections that the gateway has. */
 import { type ConfigSection, isSecret, type JsonSchema, toJsonSchema } from 'portico'
-import { toSnake } from './spelling.ts'
+import { toCamel, toSnake } from './spelling.ts'
 
 /** JSON Schema 2020-12 of the file. Keys are proposed in camelCase; snake_case and the keys that moved elsewhere are accepted. */
 export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema {
   const specifiers = { type: 'array', items: { type: 'string', minLength: 1 }, description: 'Paths, from this file’s folder, or package names' }
   const properties: Record<string, JsonSchema> = { plugins: specifiers }
   for (const { id, schema } of sections) properties[id] = forFile(toJsonSchema(schema)) as JsonSchema
-  if (properties.gateway) {
-    const moved = sections.flatMap(({ aliases }) => aliases.map((key) => [key, true] as const))
-    properties.gateway.patternProperties = { ...(properties.gateway.patternProperties ?? {}), ...spellings(moved) }
+  const places = sections.flatMap(({ id, aliases }) => [toCamel(id), ...aliases].map((place) => ({ id, path: place.split('.') })))
+  for (const { path } of places) {
+    const [section = '', key] = path
+    const holder = properties[section]
+    if (holder && key) holder.patternProperties = { ...(holder.patternProperties ?? {}), ...spellings([[key, true]]) }
   }
-  const folded = sections.map(({ id }) => [id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase()), { $ref: `#/properties/${id}` }] as const)
-  const patternProperties = spellings(folded.filter(([key]) => !properties[key]))
+  const others = places.filter(({ path: [name = '', key] }) => key === undefined && !properties[name])
+  const patternProperties = spellings(others.map(({ id, path: [name = ''] }) => [name, { $ref: `#/properties/${id}` }]))
   return {
     $schema: 'https://json-schema.org/draft/2020-12/schema',
     title: 'portico.toml',

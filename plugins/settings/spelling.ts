@@ -10,6 +10,11 @@ export function toSnake(key: string): string {
   return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
 
+/** `auth-token` → `authToken`. */
+export function toCamel(id: string): string {
+  return id.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
+}
+
 /** A section's name in the form of a plugin's id: `authToken`, `auth_token` → `auth-token`. */
 export function toSectionId(key: string): string {
   return toSnake(key).replaceAll('_', '-').replace(/^-/, '')
