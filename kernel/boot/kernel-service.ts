@@ -58,21 +58,8 @@ export function createKernelService(parts: KernelParts): Kernel {
 }
 
 function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
-  const requires = Object.values(plugin.requires ?? {}).map((ref) => ref.id)
-  return {
-    id: plugin.id,
-    version: plugin.version,
-    summary: plugin.summary,
-    state: instance?.state ?? 'pending',
-    reason: instance?.reason,
-    from,
-    usesKernel: [...requires, ...Object.values(plugin.optional ?? {}).map((ref) => ref.id)].includes('kernel'),
-    requires,
-    provides: Object.values(plugin.provides ?? {}).map((ref) => ref.id),
-    paths: plugin.paths ?? [],
-    events: (plugin.events ?? []).map((ref) => ref.type),
-    scopes: (plugin.scopes ?? []).map((ref) => ref.id),
-  }
+  const { id, version, summary } = plugin
+  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
 }
 
 async function databaseHealth(store: Store): Promise<ComponentHealth> {

@@ -3,6 +3,7 @@ import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
 import type { GatewayEvent } from './event.ts'
+import type { Plugin } from './plugin.ts'
 import type { Principal } from './principal.ts'
 import { defineService, type EventRef, type ScopeRef } from './refs.ts'
 import type { JsonSchema, TSchema } from './schema.ts'
@@ -10,22 +11,15 @@ import type { JsonSchema, TSchema } from './schema.ts'
 /** Where a plugin is in its life. */
 export type PluginState = 'pending' | 'ready' | 'failed' | 'blocked' | 'stopped'
 
-/** What `plugins list` shows. */
-export interface PluginInfo {
-  readonly id: string
-  readonly version: string
-  readonly summary: string
+/** A plugin of the plan, and how it is. */
+export interface PluginInfo extends Pick<Plugin, 'id' | 'version' | 'summary'> {
   readonly state: PluginState
   /** Why it is failed or blocked. */
   readonly reason?: string
   /** `builtin`, or the specifier it was loaded from. */
   readonly from: string
-  readonly usesKernel: boolean
-  readonly requires: readonly string[]
-  readonly provides: readonly string[]
-  readonly paths: readonly string[]
-  readonly events: readonly string[]
-  readonly scopes: readonly string[]
+  /** All that it says of itself: to be read. */
+  readonly descriptor: Plugin
 }
 
 /** One route of the table. */

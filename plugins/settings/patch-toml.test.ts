@@ -211,15 +211,18 @@ const scalar = fc.oneof(
   fc.integer({ min: -99, max: 9_999 }).map(String),
   fc.constantFrom('1.5', '0x1F', '1_000', 'true', '"s # none"', "'lit'", '"""\nlines\n# none\n[a]\n"""', '2024-01-02', '2024-01-02T03:04:05Z', '[]', '{}'),
 )
+const pairs = (value: fc.Arbitrary<string>) =>
+  fc
+    .uniqueArray(fc.tuple(fc.array(key, { minLength: 1, maxLength: 2 }), value), { maxLength: 3, selector: ([path]) => path.join() })
+    .map((all) => all.map(([path, one]) => `${dotted(path)} = ${one}`))
 const { value } = fc.letrec<{ value: string }>((tie) => ({
   value: fc.oneof(
     { depthSize: 'small' },
     scalar,
     fc.array(tie('value'), { maxLength: 3 }).map((all) => `[${all.join(', ')}]`),
     fc.array(tie('value'), { minLength: 1, maxLength: 3 }).map((all) => `[\n${all.map((one) => `    ${one}, # in\n`).join('')}  ]`),
-    fc
-      .uniqueArray(fc.tuple(fc.array(key, { minLength: 1, maxLength: 2 }), tie('value')), { maxLength: 3, selector: ([path]) => path.join() })
-      .map((all) => `{ ${all.map(([path, one]) => `${dotted(path)} = ${one}`).join(', ')} }`),
+    pairs(tie('value')).map((all) => `{ ${all.join(', ')} }`),
+    fc.tuple(pairs(tie('value')), fc.constantFrom('', ',')).map(([all, last]) => `{ # open\n${all.join(', # in\n  # own\n')}${all.length > 0 ? last : ''}\n}`),
   ),
 }))
 const path = fc.array(key, { minLength: 1, maxLength: 3 })

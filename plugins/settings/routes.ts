@@ -85,19 +85,21 @@ export function settingsRoutes(kernel: Kernel): RouteGroup {
   )
 }
 
-function toView({ id, version, summary, state, reason, from, usesKernel, requires, provides, paths, events, scopes }: PluginInfo) {
+/** A plugin as it is listed. */
+export type PluginView = ReturnType<typeof toView>
+
+function toView({ id, version, summary, state, reason, from, descriptor }: PluginInfo) {
+  const { requires = {}, optional = {}, provides = {}, paths = [], events = [], scopes = [] } = descriptor
+  const required = Object.values(requires).map((ref) => ref.id)
   return {
-    id,
-    version,
-    summary,
-    state,
+    ...{ id, version, summary, state },
     ...(reason === undefined ? {} : { reason }),
     from,
-    usesKernel,
-    requires: [...requires],
-    provides: [...provides],
+    usesKernel: [...required, ...Object.values(optional).map((ref) => ref.id)].includes('kernel'),
+    requires: required,
+    provides: Object.values(provides).map((ref) => ref.id),
     paths: [...paths],
-    events: [...events],
-    scopes: [...scopes],
+    events: events.map(({ type }) => type),
+    scopes: scopes.map((scope) => scope.id),
   }
 }
