@@ -1,6 +1,6 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
 import type { Bus } from '../bus/bus.ts'
-import { configJsonSchema, redactConfig } from '../config/index.ts'
+import { redactConfig } from '../config/index.ts'
 import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
@@ -8,7 +8,7 @@ import type { Store } from '../store/open.ts'
 import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { withDeadline } from './deadline.ts'
 import type { Instance } from './instance.ts'
-import { type Plan, providedBy } from './plan.ts'
+import type { Plan } from './plan.ts'
 import type { Slots } from './slots.ts'
 
 /** The kernel's parts, as the service reads them. */
@@ -52,7 +52,7 @@ export function createKernelService(parts: KernelParts): Kernel {
     },
     onRequest: (listener) => http.onRequest(listener),
     health: async () => [await databaseHealth(store), pluginsHealth(parts.instances)],
-    config: () => ({ values: redactConfig(plan.resolved, plan.sections), schema: configJsonSchema(plan.sections), file: parts.configFile }),
+    config: () => ({ values: redactConfig(plan.resolved), sections: plan.sections, file: parts.configFile }),
     revoke: (via) => http.revoke(via),
     eventView: bus.view,
     subscribeAll: bus.subscribeAll,
@@ -69,21 +69,8 @@ function statsOf(source: () => KernelStats): KernelStats {
 }
 
 function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
-  const requires = Object.values(plugin.requires ?? {}).map((ref) => ref.id)
-  return {
-    id: plugin.id,
-    version: plugin.version,
-    summary: plugin.summary,
-    state: instance?.state ?? 'pending',
-    reason: instance?.reason,
-    from,
-    usesKernel: [...requires, ...Object.values(plugin.optional ?? {}).map((ref) => ref.id)].includes('kernel'),
-    requires,
-    provides: providedBy(plugin),
-    paths: plugin.paths ?? [],
-    events: (plugin.events ?? []).map((ref) => ref.type),
-    scopes: (plugin.scopes ?? []).map((ref) => ref.id),
-  }
+  const { id, version, summary } = plugin
+  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
 }
 
 async function databaseHealth(store: Store): Promise<ComponentHealth> {

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
 import { createBus } from '../bus/bus.ts'
-import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
+import { exposedSecrets, isSwitchedOff, kernelSections, type RawConfig, type ReadConfigOptions, readConfig, resolveConfig } from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
@@ -33,13 +33,7 @@ export const defaultPort = 4766
 export const version: string = manifest.version
 
 /** How a gateway is started. */
-export interface GatewayOptions {
-  flags?: ConfigFlags
-  env: Record<string, string | undefined>
-  /** Where `./portico.toml` is looked for. */
-  cwd: string
-  /** Config text instead of a file. */
-  configText?: string
+export interface GatewayOptions extends ReadConfigOptions {
   /** Instead of the built-in plugins. */
   plugins?: readonly Plugin[]
   /** Beside them. */
@@ -67,13 +61,13 @@ export interface Gateway {
 
 /** Plans without opening a database: for `config check` and the JSON Schema. Its problems are in the plan. */
 export async function planGateway(options: GatewayOptions): Promise<{ plan: Plan; raw: RawConfig }> {
-  const raw = readConfig({ flags: options.flags, env: options.env, cwd: options.cwd, text: options.configText })
+  const raw = readConfig(options)
   return { plan: await planFrom(raw, options), raw }
 }
 
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const raw = readConfig({ flags: options.flags, env: options.env, cwd: options.cwd, text: options.configText })
+  const raw = readConfig(options)
   const early = resolveConfig(raw, kernelSections, Object.keys(builtins))
   const redactor = new Redactor()
   for (const secret of early.secrets) redactor.add(secret.value)
@@ -173,7 +167,7 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
 async function planFrom(raw: RawConfig, options: GatewayOptions): Promise<Plan> {
   const instead = options.plugins !== undefined
   const known = instead ? Object.fromEntries(infrastructure.map((id) => [id, builtins[id] as PluginLoader])) : builtins
-  const disabled = new Set(Object.keys(known).filter((id) => isDisabled(raw, id)))
+  const disabled = new Set(Object.keys(known).filter((id) => isSwitchedOff(raw, id)))
   const { plugins, problems } = await loadPlugins({
     builtins: known,
     disabled,
@@ -185,11 +179,6 @@ async function planFrom(raw: RawConfig, options: GatewayOptions): Promise<Plan> 
   const asked = plugins.filter(({ plugin }) => !infrastructure.includes(plugin.id) || !providedBy(plugin).some((id) => brought.includes(id)))
   const plan = makePlan([...asked, ...given], raw, Object.keys(builtins))
   return { ...plan, problems: [...problems, ...plan.problems] }
-}
-
-function isDisabled(raw: RawConfig, id: string): boolean {
-  const section = raw.table[id]
-  return typeof section === 'object' && section !== null && (section as { enabled?: unknown }).enabled === false
 }
 
 async function openData(raw: RawConfig, url: string | undefined, logFor: LogFactory, undo: Start['undo']): Promise<Store> {

@@ -1,17 +1,10 @@
 /** Route groups: the builder of a few routes, bound to who may call them. */
 import type { AnyElysia, Elysia } from 'elysia'
-import type { Principal } from './principal.ts'
 import type { ScopeRef } from './refs.ts'
+import type { RequestContext } from './request.ts'
 
 /** What every handler gets beside Elysia's own context. (A type, not an interface: Elysia wants an index signature.) */
-export type RequestInfo = {
-  readonly principal: Principal
-  readonly requestId: string
-  /** Aborted when the client leaves before the head, at the route's deadline, on revoke and at the stop. Lazy: reading it costs. */
-  readonly signal: AbortSignal
-  /** Bound to loopback, no trusted proxy, no Forwarded header. */
-  readonly loopback: boolean
-}
+export type RequestInfo = Pick<RequestContext, 'principal' | 'requestId' | 'signal' | 'loopback'>
 
 /** The Elysia shell the kernel makes: errors mapped, `RequestInfo` in each handler, JSON the only parser unless a route asks for another. */
 export type RouteApp = Elysia<'', { decorator: RequestInfo; store: {}; derive: {}; resolve: {} }>

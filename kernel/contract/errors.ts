@@ -1,13 +1,8 @@
 /** The one table of error codes, and the one error class that carries a code. Mapping to HTTP lives in kernel/http. */
+import type { DialectError } from './access.ts'
 
 /** What a code means: its HTTP status, OpenAI's error type, and the sentence the docs page shows. */
-export interface ErrorKind {
-  readonly status: number
-  readonly type: string
-  readonly summary: string
-}
-
-const kind = (status: number, type: string, summary: string): ErrorKind => ({ status, type, summary })
+const kind = (status: number, type: string, summary: string) => ({ status, type, summary })
 
 /** Every code the gateway answers with. `docs/errors.md` is made from this table. */
 export const errorTable = {
@@ -40,7 +35,7 @@ export const errorTable = {
   database_unavailable: kind(503, 'server_error', 'The database does not answer'),
   deadline_exceeded: kind(504, 'server_error', 'The answer did not begin in time'),
   upstream_timeout: kind(504, 'upstream_error', 'The upstream did not answer in time'),
-} as const satisfies Record<string, ErrorKind>
+} as const
 
 /** A code of `errorTable`. */
 export type ErrorCode = keyof typeof errorTable
@@ -72,15 +67,11 @@ export class GatewayError extends Error {
   readonly headers?: Record<string, string>
   readonly [brand] = true
 
-  constructor(code: ErrorCode, message: string, options: GatewayErrorOptions = {}) {
-    super(options.plugin ? `[plugin ${options.plugin}] ${message}` : message, { cause: options.cause })
+  constructor(code: ErrorCode, message: string, { cause, ...options }: GatewayErrorOptions = {}) {
+    super(options.plugin ? `[plugin ${options.plugin}] ${message}` : message, { cause })
     this.name = 'GatewayError'
     this.code = code
-    this.param = options.param
-    this.details = options.details
-    this.retryAfter = options.retryAfter
-    this.plugin = options.plugin
-    this.headers = options.headers
+    Object.assign(this, options)
   }
 }
 
@@ -91,5 +82,5 @@ export function isGatewayError(error: unknown): error is GatewayError {
 
 /** The envelope of design §4, the same shape for MetaForge, AgentZero and OpenAI clients. */
 export interface ErrorEnvelope {
-  error: { code: string; message: string; type: string; param?: string; details?: unknown; requestId: string }
+  error: Omit<DialectError, 'status'>
 }

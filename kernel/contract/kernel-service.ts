@@ -3,29 +3,23 @@ import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
 import type { EventDelivery, LogFilter } from './event-log.ts'
+import type { Plugin } from './plugin.ts'
 import type { Principal } from './principal.ts'
 import { defineService, defineSlot, type EventRef, type ScopeRef } from './refs.ts'
-import type { JsonSchema } from './schema.ts'
+import type { JsonSchema, TSchema } from './schema.ts'
 
 /** Where a plugin is in its life. */
 export type PluginState = 'pending' | 'ready' | 'failed' | 'blocked' | 'stopped'
 
-/** What `plugins list` shows. */
-export interface PluginInfo {
-  readonly id: string
-  readonly version: string
-  readonly summary: string
+/** A plugin of the plan, and how it is. */
+export interface PluginInfo extends Pick<Plugin, 'id' | 'version' | 'summary'> {
   readonly state: PluginState
   /** Why it is failed or blocked. */
   readonly reason?: string
   /** `builtin`, or the specifier it was loaded from. */
   readonly from: string
-  readonly usesKernel: boolean
-  readonly requires: readonly string[]
-  readonly provides: readonly string[]
-  readonly paths: readonly string[]
-  readonly events: readonly string[]
-  readonly scopes: readonly string[]
+  /** All that it says of itself: to be read. */
+  readonly descriptor: Plugin
 }
 
 /** One route of the table. */
@@ -75,6 +69,15 @@ export interface RequestRecord {
   readonly seconds: number
 }
 
+/** A section of the config file: one of the kernel's, or a plugin's. */
+export interface ConfigSection {
+  readonly id: string
+  /** All that may stand in it; a plugin's own keys and those that every plugin's section takes. */
+  readonly schema: TSchema
+  /** What else is read as part of it: a key of another section (`gateway.tokens`, camelCase), or a whole section under another name (`bus`). */
+  readonly aliases: readonly string[]
+}
+
 /** What one principal is shown of the events. */
 export interface EventView {
   /** True if the event is for this principal, and among the types asked for. */
@@ -102,8 +105,8 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** Asks every component, each under a deadline of a second. */
   health(): Promise<readonly ComponentHealth[]>
-  /** The running config, secrets redacted, and its JSON Schema. */
-  config(): { values: JsonSchema; schema: JsonSchema; file: string | null }
+  /** The running config, secrets redacted; what may stand in it; the file it came from. */
+  config(): { values: JsonSchema; sections: readonly ConfigSection[]; file: string | null }
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
   /** What this principal may see of all events, or of those types: patterns `message:*`, `key:created`, `*`. Throws `GatewayError` on a malformed pattern. */

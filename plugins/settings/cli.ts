@@ -1,11 +1,13 @@
 /** `portico plugins` and `portico config`. Checking and inspecting need no running gateway and open no database. */
-import { type Command, defineCommand, type JsonSchema, type PluginInfo } from 'portico'
+import { type Command, defineCommand, type JsonSchema } from 'portico'
+import type { PluginView } from './routes.ts'
+import { configJsonSchema } from './schema.ts'
 
 const list: Command = {
   summary: 'List the plugins and how they are',
   examples: ['portico plugins list', 'portico plugins list --json'],
   async run({ print, request }) {
-    const answer = await request<{ plugins: PluginInfo[]; total: number }>('GET', '/api/plugins')
+    const answer = await request<{ plugins: PluginView[]; total: number }>('GET', '/api/plugins')
     const width = Math.max(...answer.plugins.map(({ id }) => id.length))
     const lines = answer.plugins.map(({ id, state, version, from, usesKernel, reason, summary }) => {
       const marks = [from === 'builtin' ? '' : `from ${from}`, usesKernel ? 'uses the kernel' : '', reason ?? ''].filter((mark) => mark !== '')
@@ -56,7 +58,7 @@ const show: Command = {
 const schema: Command = {
   summary: 'Print the JSON Schema of the config file, for editors',
   examples: ['portico config schema > portico.schema.json   # then, as first line of portico.toml: #:schema ./portico.schema.json'],
-  run: async ({ plan, print }) => print((await plan()).schema),
+  run: async ({ plan, print }) => print(configJsonSchema((await plan()).sections)),
 }
 
 /** `portico config`. */

@@ -1,5 +1,6 @@
 /** The routes that show the plugins and the running config. */
 import { admin, GatewayError, guard, type Kernel, nearestName, type PluginInfo, type RouteGroup, t } from 'portico'
+import { configJsonSchema } from './schema.ts'
 
 const names = t.Array(t.String())
 const view = {
@@ -77,26 +78,28 @@ export function settingsRoutes(kernel: Kernel): RouteGroup {
           detail: { operationId: 'getConfig', summary: 'The running config, secrets redacted', tags: ['config'] },
         },
       )
-      .get('/api/config/schema', () => kernel.config().schema, {
+      .get('/api/config/schema', () => configJsonSchema(kernel.config().sections), {
         response: json,
         detail: { operationId: 'getConfigSchema', summary: 'The JSON Schema of the config file', tags: ['config'] },
       }),
   )
 }
 
-function toView({ id, version, summary, state, reason, from, usesKernel, requires, provides, paths, events, scopes }: PluginInfo) {
+/** A plugin as it is listed. */
+export type PluginView = ReturnType<typeof toView>
+
+function toView({ id, version, summary, state, reason, from, descriptor }: PluginInfo) {
+  const { requires = {}, optional = {}, provides = {}, paths = [], events = [], scopes = [] } = descriptor
+  const required = Object.values(requires).map((ref) => ref.id)
   return {
-    id,
-    version,
-    summary,
-    state,
+    ...{ id, version, summary, state },
     ...(reason === undefined ? {} : { reason }),
     from,
-    usesKernel,
-    requires: [...requires],
-    provides: [...provides],
+    usesKernel: [...required, ...Object.values(optional).map((ref) => ref.id)].includes('kernel'),
+    requires: required,
+    provides: Object.values(provides).map((ref) => ref.id),
     paths: [...paths],
-    events: [...events],
-    scopes: [...scopes],
+    events: events.map(({ type }) => type),
+    scopes: scopes.map((scope) => scope.id),
   }
 }
