@@ -12,6 +12,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   'provider-demo': () => import('../../plugins/provider-demo/index.ts'),
   openai: () => import('../../plugins/openai/index.ts'),
   settings: () => import('../../plugins/settings/index.ts'),
+  egress: () => import('../../plugins/egress/index.ts'),
   health: () => import('../../plugins/health/index.ts'),
   metrics: () => import('../../plugins/metrics/index.ts'),
   docs: () => import('../../plugins/docs/index.ts'),

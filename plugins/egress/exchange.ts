@@ -1,0 +1,61 @@
+/** One request and the head of its answer, over a connection that is there. */
+import { type IncomingMessage, request as requestHttp } from 'node:http'
+import { request as requestHttps } from 'node:https'
+import type { Socket } from 'node:net'
+import { pipeline, Readable } from 'node:stream'
+import type { Outgoing } from './outgoing.ts'
+
+/** What `exchange` works with. */
+export interface ExchangeOptions {
+  readonly socket: Socket
+  readonly maxHeaderBytes: number
+  readonly signal: AbortSignal
+  /** Called when the request is sent and the answer is still to come. */
+  sent(): void
+}
+
+const maxInformational = 20
+
+/** Sends the request; settles with the head. Whoever ends the socket ends the rest; a body that breaks off fails the message. */
+export function exchange({ url, method, headers, body }: Outgoing, { socket, maxHeaderBytes, signal, sent }: ExchangeOptions): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = url.protocol === 'https:' ? requestHttps : requestHttp
+    const lines = { ...Object.fromEntries(headers), host: url.host, ...framing(method, body) }
+    // The socket instead of an agent: an agent may look names up, take a proxy from the environment, or lend the connection out again.
+    const sending = request({ createConnection: () => socket, method, path: `${url.pathname}${url.search}`, headers: lines, maxHeaderSize: maxHeaderBytes })
+    let answer: IncomingMessage | undefined
+    const fail = (error: unknown) => {
+      // What comes after a whole answer harms nobody.
+      if (!answer?.complete) answer?.destroy(error instanceof Error ? error : undefined)
+      sending.destroy()
+      reject(error)
+    }
+    const stop = () => fail(signal.reason)
+    signal.addEventListener('abort', stop, { once: true })
+    if (signal.aborted) stop()
+    sending.once('close', () => signal.removeEventListener('abort', stop))
+    sending.on('error', fail)
+    sending.once('finish', () => answer ?? sent())
+    let informational = 0
+    sending.on('information', () => {
+      if (++informational > maxInformational) fail(new Error('too many informational answers'))
+    })
+    sending.once('upgrade', () => fail(new Error('an upgrade that nobody asked for')))
+    sending.once('response', (message) => {
+      answer = message
+      message.on('error', () => undefined)
+      resolve(message)
+    })
+    if (!(body instanceof ReadableStream)) return void sending.end(body)
+    pipeline(Readable.from(body), sending, (error) => {
+      // Once there is an answer, a server may well not care for the rest.
+      if (error && !answer) fail(error)
+    })
+  })
+}
+
+function framing(method: string, body: Outgoing['body']): Record<string, string> {
+  if (body instanceof ReadableStream) return { 'transfer-encoding': 'chunked' }
+  if (body) return { 'content-length': String(body.byteLength) }
+  return ['POST', 'PUT', 'PATCH'].includes(method) ? { 'content-length': '0' } : {}
+}
