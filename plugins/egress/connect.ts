@@ -19,24 +19,25 @@ export interface ConnectOptions {
 export function connect(url: URL, { addresses, ca, signal, strayed }: ConnectOptions): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const host = nameOf(url)
-    const secure = url.protocol === 'https:'
-    const target = { host, port: portOf(url), lookup: pinnedTo(addresses) }
-    const servername = isIP(host) === 0 ? host : undefined
-    const socket = secure ? openTls({ ...target, servername, ca, rejectUnauthorized: true, ALPNProtocols: ['http/1.1'] }) : openTcp(target)
+    const tcp = openTcp({ host, port: portOf(url), lookup: pinnedTo(addresses) })
     const fail = (error: unknown) => {
-      socket.destroy()
+      tcp.destroy()
       reject(error)
     }
     const stop = () => fail(signal.reason)
     signal.addEventListener('abort', stop, { once: true })
     if (signal.aborted) stop()
-    socket.on('error', fail)
-    socket.once('close', () => signal.removeEventListener('abort', stop))
-    socket.once('connect', () => {
-      const { remoteAddress } = socket
-      if (remoteAddress !== undefined && !addresses.some((address) => isSame(address, remoteAddress))) fail(strayed(remoteAddress))
+    tcp.on('error', fail)
+    tcp.once('close', () => signal.removeEventListener('abort', stop))
+    tcp.once('connect', () => {
+      const { remoteAddress } = tcp
+      if (remoteAddress !== undefined && !addresses.some((address) => isSame(address, remoteAddress))) return fail(strayed(remoteAddress))
+      if (url.protocol !== 'https:') return resolve(tcp)
+      const servername = isIP(host) === 0 ? host : undefined
+      const tls = openTls({ socket: tcp, host, servername, ca, rejectUnauthorized: true, ALPNProtocols: ['http/1.1'] })
+      tls.on('error', fail)
+      tls.once('secureConnect', () => resolve(tls))
     })
-    socket.once(secure ? 'secureConnect' : 'connect', () => resolve(socket))
   })
 }
 

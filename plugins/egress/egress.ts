@@ -115,6 +115,7 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
       const limits = limitsOf(config, init)
       const { maxRedirects, maxBytes } = limits
       try {
+        call.signal.throwIfAborted()
         const url = toUrl(target)
         let hop: Hop = { ...toOutgoing(url, init), label: labelOf(url) }
         const leavePlace = places.take()
@@ -143,6 +144,7 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
     async check(target, init = {}) {
       const call = begin(init)
       try {
+        call.signal.throwIfAborted()
         const url = toUrl(target)
         const label = labelOf(url)
         call.limit(config.connectTimeoutMs, `No address was found for ${label} within ${config.connectTimeoutMs} ms.`)

@@ -3,6 +3,7 @@ import { type IncomingMessage, request as requestHttp } from 'node:http'
 import { request as requestHttps } from 'node:https'
 import type { Socket } from 'node:net'
 import { pipeline, Readable } from 'node:stream'
+import { GatewayError } from 'portico'
 import type { Outgoing } from './outgoing.ts'
 
 /** What `exchange` works with. */
@@ -25,8 +26,9 @@ export function exchange({ url, method, headers, body }: Outgoing, { socket, max
     const sending = request({ createConnection: () => socket, method, path: `${url.pathname}${url.search}`, headers: lines, maxHeaderSize: maxHeaderBytes })
     let answer: IncomingMessage | undefined
     const fail = (error: unknown) => {
-      // What comes after a whole answer harms nobody.
-      if (!answer?.complete) answer?.destroy(error instanceof Error ? error : undefined)
+      // What comes after a whole answer harms nobody, but to destroy the message would lose what of it is still unread.
+      if (answer?.complete) return
+      answer?.destroy(error instanceof Error ? error : undefined)
       sending.destroy()
       reject(error)
     }
@@ -47,15 +49,30 @@ export function exchange({ url, method, headers, body }: Outgoing, { socket, max
       resolve(message)
     })
     if (!(body instanceof ReadableStream)) return void sending.end(body)
-    pipeline(Readable.from(body), sending, (error) => {
+    pipeline(Readable.from(piecesOf(body, fail)), sending, (error) => {
       // Once there is an answer, a server may well not care for the rest.
       if (error && !answer) fail(error)
     })
   })
 }
 
+/** What the body itself throws is told before it takes the connection with it. */
+async function* piecesOf(body: ReadableStream<Uint8Array>, fail: (error: unknown) => void): AsyncGenerator<Uint8Array> {
+  try {
+    yield* body
+  } catch (error) {
+    fail(bodyFailed(error))
+    throw error
+  }
+}
+
 function framing(method: string, body: Outgoing['body']): Record<string, string> {
   if (body instanceof ReadableStream) return { 'transfer-encoding': 'chunked' }
   if (body) return { 'content-length': String(body.byteLength) }
   return ['POST', 'PUT', 'PATCH'].includes(method) ? { 'content-length': '0' } : {}
+}
+
+/** The caller's own fault, and not the server's. */
+function bodyFailed(cause: unknown): GatewayError {
+  return new GatewayError('invalid_request', 'The body of the request broke off before its end.', { cause })
 }

@@ -77,7 +77,7 @@ export function nameOf({ hostname }: URL): string {
 function parseEntry(entry: string): Block | string {
   const block = parseBlock(entry)
   if (block) return block
-  const url = !/[/?#@\\:\s[\]]/.test(entry) && URL.canParse(`http://${entry}`) ? new URL(`http://${entry}`) : null
+  const url = !/[*/?#@\\:\s[\]]/.test(entry) && URL.canParse(`http://${entry}`) ? new URL(`http://${entry}`) : null
   if (!url) throw new GatewayError('config_invalid', `allowPrivate: ${JSON.stringify(entry)} is no address, CIDR block or host name.`, { plugin: 'egress' })
   return parseBlock(nameOf(url)) ?? nameOf(url)
 }
