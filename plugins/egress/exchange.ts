@@ -1,6 +1,6 @@
 /** One request and the head of its answer, over a connection that is there. */
-import { type IncomingMessage, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http'
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import type { Socket } from 'node:net'
 import { pipeline, Readable } from 'node:stream'
 import { GatewayError } from 'portico'
@@ -20,10 +20,10 @@ const maxInformational = 20
 /** Sends the request; settles with the head. Whoever ends the socket ends the rest; a body that breaks off fails the message. */
 export function exchange({ url, method, headers, body }: Outgoing, { socket, maxHeaderBytes, signal, sent }: ExchangeOptions): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
-    const request = url.protocol === 'https:' ? requestHttps : requestHttp
     const lines = { ...Object.fromEntries(headers), host: url.host, ...framing(method, body) }
-    // The socket instead of an agent: an agent may look names up, take a proxy from the environment, or lend the connection out again.
-    const sending = request({ createConnection: () => socket, method, path: `${url.pathname}${url.search}`, headers: lines, maxHeaderSize: maxHeaderBytes })
+    const path = `${url.pathname}${url.search}`
+    const request = url.protocol === 'https:' ? requestHttps : requestHttp
+    const sending = request({ agent: agentOf(socket, url), method, path, headers: lines, maxHeaderSize: maxHeaderBytes })
     let answer: IncomingMessage | undefined
     const fail = (error: unknown) => {
       // What comes after a whole answer harms nobody, but to destroy the message would lose what of it is still unread.
@@ -54,6 +54,12 @@ export function exchange({ url, method, headers, body }: Outgoing, { socket, max
       if (error && !answer) fail(error)
     })
   })
+}
+
+/** An agent that has this one connection, looks nothing up, and takes no proxy from the environment (Deno has requests without an agent ask for one). */
+function agentOf(socket: Socket, { protocol }: URL): HttpAgent {
+  const agent = new (protocol === 'https:' ? HttpsAgent : HttpAgent)({ keepAlive: false, proxyEnv: {} })
+  return Object.assign(agent, { createConnection: () => socket })
 }
 
 /** What the body itself throws is told before it takes the connection with it. */

@@ -17,6 +17,9 @@ export default definePlugin({
   config: egressConfig,
   provides: { egress: egressRef },
 
+  // An entry that opens something else than was meant is an error of the start.
+  onFailure: 'abort',
+
   setup(ctx) {
     const lastTold = new Map<string, number>()
     /** The one place that tells the operator of a refusal. Who is refused in a loop is told of once in ten seconds. */
