@@ -6,6 +6,7 @@ export type PluginLoader = () => Promise<{ default: unknown }>
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
+  'auth-none': () => import('../../plugins/auth-none/index.ts'),
   events: () => import('../../plugins/events/index.ts'),
   models: () => import('../../plugins/models/index.ts'),
   'provider-openai-compatible': () => import('../../plugins/provider-openai-compatible/index.ts'),
