@@ -88,6 +88,14 @@ describe('a request', () => {
     await until(() => connections.open === 0)
   })
 
+  test('that is refused wants no body: a stream is cancelled', async () => {
+    let cancelled = 0
+    const stream = () => new ReadableStream<Uint8Array>({ cancel: () => void cancelled++ })
+    const { fetch } = testEgress()
+    for (const url of ['http://127.0.0.1/', 'no url', 'http://none.example/']) await failure(fetch(url, { method: 'POST', body: stream() }))
+    expect(cancelled).toBe(3)
+  })
+
   test('of HEAD has no body, nor do answers that say so', async () => {
     const { url } = await start((request, response) => response.writeHead(Number(request.url?.slice(1)), { 'content-encoding': 'gzip' }).end())
     const { fetch } = testEgress({ allowPrivate })

@@ -137,6 +137,8 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
         }
       } catch (error) {
         call.end()
+        // Whoever fills a body that was never begun has to learn that nobody wants it.
+        if (init.body instanceof ReadableStream && !init.body.locked) init.body.cancel(error).catch(() => undefined)
         throw call.signal.aborted ? call.signal.reason : error
       }
     },

@@ -24,12 +24,13 @@ export default definePlugin({
     const lastTold = new Map<string, number>()
     /** The one place that tells the operator of a refusal. Who is refused in a loop is told of once in ten seconds. */
     const refused = ({ message: _, ...refusal }: Refusal) => {
-      const key = `${refusal.reason} ${refusal.host} ${refusal.purpose}`
+      const host = refusal.host.slice(0, 253)
+      const key = `${refusal.reason} ${host} ${refusal.purpose}`
       const now = ctx.clock.now()
       if (now - (lastTold.get(key) ?? Number.NEGATIVE_INFINITY) < quietMs) return
       if (lastTold.size >= maxRemembered) lastTold.clear()
       lastTold.set(key, now)
-      ctx.log.warn('An address from outside was refused', { ...refusal })
+      ctx.log.warn('An address from outside was refused', { ...refusal, host })
     }
     const resolve = async (name: string) => (await lookup(name, { all: true })).map(({ address }) => address)
     return { services: { egress: createEgress({ config: ctx.config, signal: ctx.signal, resolve, refused }) } }
