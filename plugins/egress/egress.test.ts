@@ -426,6 +426,22 @@ describe('time', () => {
     expect((await testEgress({ allowPrivate, headTimeoutMs: 300 }).fetch(url, { method: 'POST', body: slow })).status).toBe(200)
   })
 
+  test('for the head is over with it, though the request’s body still goes out', async () => {
+    const { url } = await start((request, response) => {
+      response.write('early')
+      request.resume().on('end', () => void setTimeout(() => response.end(' late'), 500))
+    })
+    const slow = new ReadableStream<Uint8Array>({
+      async start(controller) {
+        controller.enqueue(new Uint8Array(10))
+        await Bun.sleep(200)
+        controller.close()
+      },
+    })
+    const response = await testEgress({ allowPrivate, headTimeoutMs: 150 }).fetch(url, { method: 'POST', body: slow })
+    expect(await response.text()).toBe('early late')
+  })
+
   test('that a call lifts does not run', async () => {
     const { url } = await start((_, response) => void setTimeout(() => response.end('ok'), 400))
     const { fetch } = testEgress({ allowPrivate, timeoutMs: 100, headTimeoutMs: 100 })
