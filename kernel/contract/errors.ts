@@ -14,6 +14,7 @@ export const errorTable = {
   insufficient_scope: kind(403, 'permission_error', 'The credential is good but lacks the scope'),
   host_not_allowed: kind(403, 'permission_error', 'The Host header names no host of this gateway'),
   origin_not_allowed: kind(403, 'permission_error', 'The Origin is not one this gateway answers'),
+  address_not_allowed: kind(403, 'permission_error', 'The address is not one this gateway fetches'),
   forbidden: kind(403, 'permission_error', 'Not allowed here'),
   not_found: kind(404, 'not_found_error', 'Nothing at this address'),
   model_not_found: kind(404, 'not_found_error', 'No provider has this model'),
