@@ -5,6 +5,7 @@ export type PluginLoader = () => Promise<{ default: unknown }>
 
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
+  pglite: () => import('../../plugins/pglite/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   events: () => import('../../plugins/events/index.ts'),
   models: () => import('../../plugins/models/index.ts'),
@@ -15,4 +16,13 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   health: () => import('../../plugins/health/index.ts'),
   metrics: () => import('../../plugins/metrics/index.ts'),
   docs: () => import('../../plugins/docs/index.ts'),
+}
+
+/** Those that are added where the caller names the plugins himself, each with the service it is there for: unless one of his provides that. */
+export const infrastructure: Readonly<Record<string, string>> = { pglite: 'database-server' }
+
+/** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
+export async function prepareStart(): Promise<void> {
+  const { warmWorker } = await import('../../plugins/pglite/workers.ts')
+  warmWorker()
 }

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { audited, delta, emptyBus, noted, principalOf, root, StreamReader, silentLog, startTestBus, until } from '../../test/fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
+import { openPgliteStore } from '../../test/fixtures/stores.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import { defineEvent, rpc } from '../contract/refs.ts'
 import { setContext } from '../contract/request.ts'
@@ -18,8 +19,8 @@ const stores: Partial<Record<'postgres' | 'pglite', Store>> = {}
 beforeAll(async () => {
   postgres = await startPostgres()
   dataDir = await mkdtemp(join(tmpdir(), 'portico-bus-'))
-  stores.postgres = await openStore({ url: await postgres.newDatabase(), dataDir, log: silentLog })
-  stores.pglite = await openStore({ dataDir, log: silentLog })
+  stores.postgres = await openStore({ url: await postgres.newDatabase(), log: silentLog })
+  stores.pglite = await openPgliteStore(dataDir)
   for (const store of Object.values(stores)) await store.migrate('kernel', busMigrations)
 }, 60_000)
 afterAll(async () => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { audited, emptyBus, noted, silentLog, startTestBus, until } from '../../test/fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
+import { openPgliteStore } from '../../test/fixtures/stores.ts'
 import { openStore, type Store } from '../store/open.ts'
 import { createFakeClock } from '../testkit/fake-clock.ts'
 import { type Bus, busMigrations } from './bus.ts'
@@ -15,8 +16,8 @@ const stores: Partial<Record<'postgres' | 'pglite', Store>> = {}
 beforeAll(async () => {
   postgres = await startPostgres()
   dataDir = await mkdtemp(join(tmpdir(), 'portico-subscriptions-'))
-  stores.postgres = await openStore({ url: await postgres.newDatabase(), dataDir, log: silentLog })
-  stores.pglite = await openStore({ dataDir, log: silentLog })
+  stores.postgres = await openStore({ url: await postgres.newDatabase(), log: silentLog })
+  stores.pglite = await openPgliteStore(dataDir)
   for (const store of Object.values(stores)) await store.migrate('kernel', busMigrations)
 }, 60_000)
 afterAll(async () => {
