@@ -51,7 +51,12 @@ describe('plugins live', () => {
     const healthy = definePlugin({ ...base, id: 'healthy', paths: ['/healthy'], setup: () => ({ routes: [open((app) => app.get('/healthy', () => 'fine'))] }) })
     await using gateway = await startTestGateway({ only: [broken, dependent, healthy] })
     expect(undone).toEqual(['broken'])
-    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual(['broken failed', 'dependent blocked', 'healthy ready'])
+    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
+      'pglite ready',
+      'broken failed',
+      'dependent blocked',
+      'healthy ready',
+    ])
     const refused = await gateway.json('/broken/anything')
     expect(refused.status).toBe(503)
     expect(refused.body.error).toMatchObject({ code: 'plugin_unavailable', message: expect.stringContaining('broken') })
@@ -62,7 +67,10 @@ describe('plugins live', () => {
   test('a setup that never settles fails at its deadline', async () => {
     const hanging = definePlugin({ ...base, id: 'hanging', setupDeadline: 50, paths: ['/hanging'], setup: () => new Promise<void>(() => {}) })
     await using gateway = await startTestGateway({ only: [hanging] })
-    expect(gateway.gateway.kernel.plugins()).toEqual([expect.objectContaining({ id: 'hanging', state: 'failed', reason: expect.stringContaining('50 ms') })])
+    expect(gateway.gateway.kernel.plugins()).toEqual([
+      expect.objectContaining({ id: 'pglite', state: 'ready' }),
+      expect.objectContaining({ id: 'hanging', state: 'failed', reason: expect.stringContaining('50 ms') }),
+    ])
   })
 
   test('a plugin that adds an auth method fails closed', async () => {
