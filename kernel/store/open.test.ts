@@ -3,7 +3,8 @@ import { createServer } from 'node:net'
 import { sql } from 'drizzle-orm'
 import pg from 'pg'
 import { mixedOperations } from '../../test/fixtures/mixed-operations.ts'
-import { databases, silent, useStore } from '../../test/fixtures/stores.ts'
+import { silent } from '../../test/fixtures/pglite.ts'
+import { databases, useStore } from '../../test/fixtures/stores.ts'
 import { isConnectionError, openStore } from './open.ts'
 
 /** Awaits the condition; the test's own time-out is the deadline. */

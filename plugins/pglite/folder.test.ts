@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs'
 import { rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
-import { openPgliteStore, temporaryFolder } from '../../test/fixtures/stores.ts'
+import { openPgliteStore, temporaryFolder } from '../../test/fixtures/pglite.ts'
 
 describe('PGlite in the data folder', () => {
   const folders: string[] = []

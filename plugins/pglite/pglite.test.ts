@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { rm } from 'node:fs/promises'
 import pg from 'pg'
-import { isConnectionError, startPglite, temporaryFolder } from '../../test/fixtures/stores.ts'
+import { isConnectionError, startPglite, temporaryFolder } from '../../test/fixtures/pglite.ts'
 
 let dataDir: string
 let pglite: Awaited<ReturnType<typeof startPglite>>

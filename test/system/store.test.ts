@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { denoCommand } from '../fixtures/deno.ts'
-import { openPgliteStore, temporaryFolder } from '../fixtures/stores.ts'
+import { openPgliteStore, temporaryFolder } from '../fixtures/pglite.ts'
 
 const root = join(import.meta.dir, '../..')
 const children = new Set<Bun.Subprocess>()
