@@ -106,8 +106,8 @@ describe('the database of a gateway', () => {
   }, 30_000)
 
   test.each([
-    ['ctx.db', (ctx: any) => ctx.db.execute('select 1')],
-    ['events', (ctx: any) => ctx.on({ type: 'x:y' }, () => {})],
+    ['db', (ctx: any) => ctx.db.execute('select 1')],
+    ['bus', (ctx: any) => ctx.on({ type: 'x:y' }, () => {})],
   ])('is not there for the plugin that serves it: %s is refused by name, and the gateway does not start', async (name, use) => {
     const undone: string[] = []
     const plugin = definePlugin({

@@ -39,9 +39,9 @@ export const noDatabase: Problem = {
   expected: '"postgres://…", or the plugin pglite, which embeds one, to be enabled',
 }
 
-/** True for a plugin that serves the database. */
-export function servesDatabase({ plugin }: { plugin: Plugin }): boolean {
-  return Object.values(plugin.provides ?? {}).some(({ id }) => id === databaseServer.id)
+/** True for a plugin that provides the service, by default the one that serves the database. */
+export function isProvider({ plugin }: { plugin: Plugin }, service = databaseServer.id): boolean {
+  return Object.values(plugin.provides ?? {}).some(({ id }) => id === service)
 }
 
 /** Opens it. Nobody else touches the folder from the lock on, until the last thing pushed to `undo` here is undone. */
@@ -71,23 +71,17 @@ async function setUpServer(loaded: LoadedPlugin | undefined, options: DataOption
   return instance
 }
 
+/** What the store is needed for is refused by name. */
 function hostWithoutStore(plugin: string, { raw, clock, logFor, redactor }: DataOptions): InstanceHost {
-  const absent = (what: string): never => {
-    throw new GatewayError('internal_error', `It serves the database and is set up before the store opens: it has no ${what}.`, { plugin })
-  }
-  return {
+  const there: Partial<InstanceHost> = {
     ...{ clock, logFor, dataDir: raw.dataDir },
     redact: (text) => redactor.apply(text),
     onError: (owner, what, error) => logFor(owner).error(`${what} failed`, { error: String(error) }),
-    service: (id) => absent(`service "${id}"`),
-    get db() {
-      return absent('ctx.db')
-    },
-    get bus() {
-      return absent('events')
-    },
-    get slots() {
-      return absent('slots')
-    },
   }
+  return new Proxy(there as InstanceHost, {
+    get(host, name) {
+      if (name in host) return Reflect.get(host, name)
+      throw new GatewayError('internal_error', `It serves the database and is set up before the store opens: it has no ${String(name)}.`, { plugin })
+    },
+  })
 }

@@ -13,7 +13,7 @@ import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
 import { builtins, infrastructure } from './builtins.ts'
 import { systemClock } from './clock.ts'
-import { type Data, noDatabase, openData, servesDatabase } from './data.ts'
+import { type Data, type DataOptions, isProvider, noDatabase, openData } from './data.ts'
 import { createFaults } from './faults.ts'
 import type { Instance, InstanceHost } from './instance.ts'
 import { createKernelService } from './kernel-service.ts'
@@ -91,7 +91,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
     const { promise: server, resolve: found } = Promise.withResolvers<LoadedPlugin | undefined>()
     const isSound = raw.problems.length === 0 && !early.problems.some(({ where }) => kernelSections.some(({ id }) => id === where))
-    const opening = isSound ? openData({ raw, url, server, clock, logFor, redactor, undo }) : Promise.reject(new PlanError(early.problems))
+    const data: DataOptions = { raw, url, server, clock, logFor, redactor, undo }
+    const opening = isSound ? openData(data) : Promise.reject(new PlanError(early.problems))
     opening.catch(() => {})
     const [planned, opened] = await Promise.allSettled([planFrom(raw, url, options, found), opening])
     if (planned.status === 'rejected') throw planned.reason
@@ -99,24 +100,20 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     if (plan.problems.length > 0) throw new PlanError(plan.problems)
     if (opened.status === 'rejected') throw opened.reason
     for (const secret of plan.resolved.secrets) redactor.add(secret.value)
-    return await run(plan, raw, opened.value, { options, clock, logFor, redactor, undo, unwind })
+    return await run(plan, opened.value, { ...data, options, unwind })
   } catch (error) {
     await unwind()
     throw error
   }
 }
 
-interface Start {
+interface Start extends DataOptions {
   readonly options: GatewayOptions
-  readonly clock: Clock
-  readonly logFor: LogFactory
-  readonly redactor: Redactor
-  readonly undo: (() => Promise<unknown>)[]
   unwind(): Promise<void>
 }
 
-async function run(plan: Plan, raw: RawConfig, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
-  const { options, clock, logFor, undo } = start
+async function run(plan: Plan, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
+  const { options, raw, clock, logFor, undo } = start
   for (const warning of exposedSecrets(raw, plan.resolved.secrets)) logFor('kernel').warn(warning)
   const { gateway: config, bus: busConfig } = plan.resolved
   const runtime = await currentRuntime()
@@ -180,9 +177,9 @@ async function run(plan: Plan, raw: RawConfig, { store, server, socketPath }: Da
 async function planFrom(raw: RawConfig, url: string | undefined, options: GatewayOptions, found?: (server?: LoadedPlugin) => void): Promise<Plan> {
   const { plugins: instead, extraPlugins = [] } = options
   const given = [...(instead ?? []), ...extraPlugins].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
-  const isProvided = (service?: string) => given.some(({ plugin }) => Object.values(plugin.provides ?? {}).some(({ id }) => id === service))
-  const isWanted = (id: string) => !isDisabled(raw, id) && (!instead || (id in infrastructure && !isProvided(infrastructure[id])))
-  const onLoaded = (loaded: LoadedPlugin) => servesDatabase(loaded) && found?.(loaded)
+  const isLacking = (id: string) => id in infrastructure && !given.some((each) => isProvider(each, infrastructure[id]))
+  const isWanted = (id: string) => !isDisabled(raw, id) && (!instead || isLacking(id))
+  const onLoaded = (loaded: LoadedPlugin) => isProvider(loaded) && found?.(loaded)
   given.forEach(onLoaded)
   const { plugins, problems } = await loadPlugins({
     builtins: Object.fromEntries(Object.entries(builtins).filter(([id]) => isWanted(id))),
@@ -192,9 +189,9 @@ async function planFrom(raw: RawConfig, url: string | undefined, options: Gatewa
   })
   found?.()
   const all = [...plugins, ...given]
-  const planned = url === undefined ? all : all.filter((loaded) => !servesDatabase(loaded))
+  const planned = url === undefined ? all : all.filter((loaded) => !isProvider(loaded))
   const plan = makePlan(planned, raw, [...Object.keys(builtins), ...all.map(({ plugin }) => plugin.id)])
-  const missing = url === undefined && !planned.some(servesDatabase) ? [noDatabase] : []
+  const missing = url === undefined && !planned.some((loaded) => isProvider(loaded)) ? [noDatabase] : []
   return { ...plan, problems: [...problems, ...plan.problems, ...missing] }
 }
 
@@ -221,7 +218,7 @@ function findService(instances: ReadonlyMap<string, Instance>, id: string): unkn
 
 /** Stops all but the one that serves the database: the others' end is written there. */
 async function stopPlugins(instances: ReadonlyMap<string, Instance>, bus: ReturnType<typeof createBus>): Promise<void> {
-  const stopped = [...instances.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !servesDatabase(planned))
+  const stopped = [...instances.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
   for (const instance of stopped) await instance.unwind('stopped')
   await publishStates(stopped, bus)
 }

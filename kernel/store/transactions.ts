@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { NodePgSession, NodePgTransaction } from 'drizzle-orm/node-postgres/session'
-import { PgDialect } from 'drizzle-orm/pg-core'
+import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
 import type pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Database, Transaction } from '../contract/plugin.ts'
@@ -10,11 +10,12 @@ import { isConnectionError } from './connection-errors.ts'
 
 type Schema = Record<string, never>
 type Tx = NodePgTransaction<Schema, Schema>
-type Callback = () => void
 
 /** One running outermost transaction. After its end the async context may live on (timers, loops), so `done` decides. */
 interface Frame {
   readonly pool: pg.Pool
+  readonly config: PgTransactionConfig | undefined
+  readonly callbacks: (() => void)[]
   done: boolean
 }
 
@@ -26,7 +27,7 @@ const swallowed = 'The transaction was rolled back at its commit: one of its sta
 
 const dialect = new PgDialect()
 const frames = new AsyncLocalStorage<Frame | undefined>()
-const callbacksOf = new WeakMap<Transaction, Callback[]>()
+const frameOf = new WeakMap<Transaction, Frame>()
 
 /** True inside the body of a `db.transaction` that has not ended yet. */
 export function inTransaction(): boolean {
@@ -39,10 +40,10 @@ export function outsideTransaction<T>(body: () => T): T {
 }
 
 /** Calls back once the outermost transaction has committed: never after a throw, a rollback, or a commit that was refused (deferred constraints). The callback must not throw. */
-export function afterCommit(tx: Transaction, callback: Callback): void {
-  const callbacks = callbacksOf.get(tx)
-  if (!callbacks) throw new GatewayError('internal_error', stranger)
-  callbacks.push(callback)
+export function afterCommit(tx: Transaction, callback: () => void): void {
+  const frame = frameOf.get(tx)
+  if (!frame || frame.done) throw new GatewayError('internal_error', stranger)
+  frame.callbacks.push(callback)
 }
 
 /**
@@ -62,14 +63,9 @@ export function wrapDatabase(pool: pg.Pool, onError: (error: unknown) => void = 
   }
   session.transaction = async (body, config) => {
     refuseInside()
-    const callbacks: Callback[] = []
-    const result = await withClient(pool, (client) =>
-      transact(client, { pool, done: false }, callbacks, async (tx) => {
-        if (config) await tx.setTransaction(config)
-        return body(tx)
-      }),
-    )
-    for (const callback of callbacks) {
+    const frame: Frame = { pool, config, callbacks: [], done: false }
+    const result = await withClient(pool, (client) => transact(client, frame, body))
+    for (const callback of frame.callbacks) {
       try {
         outsideTransaction(callback)
       } catch (error) {
@@ -96,19 +92,19 @@ async function withClient<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Pro
 }
 
 /** Runs `body` between begin and commit. */
-async function transact<T>(client: pg.PoolClient, frame: Frame, callbacks: Callback[], body: (tx: Tx) => Promise<T>): Promise<T> {
+async function transact<T>(client: pg.PoolClient, frame: Frame, body: (tx: Tx) => Promise<T>): Promise<T> {
   const refuseAfter = () => {
     if (frame.done) throw new GatewayError('internal_error', ended)
   }
   const session = createSession(refuseAfter, (...query) => client.query(...query))
-  const tx = track(new NodePgTransaction<Schema, Schema>(dialect, session, undefined), callbacks)
+  const tx = track(new NodePgTransaction<Schema, Schema>(dialect, session, undefined), frame)
   await client.query('begin')
   try {
+    if (frame.config) await tx.setTransaction(frame.config)
     const result = await frames
-      .run(frame, () => body(tx))
+      .run(frame, async () => body(tx))
       .finally(() => {
         frame.done = true
-        callbacksOf.delete(tx)
       })
     // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
     if ((await client.query('commit')).command === 'ROLLBACK') throw new GatewayError('conflict', swallowed)
@@ -121,13 +117,13 @@ async function transact<T>(client: pg.PoolClient, frame: Frame, callbacks: Callb
 }
 
 /** Notes the transaction's callbacks; those of a nested one join its parent's when its savepoint is released, and are forgotten otherwise. */
-function track(tx: Tx, callbacks: Callback[]): Tx {
-  callbacksOf.set(tx, callbacks)
+function track(tx: Tx, frame: Frame): Tx {
+  frameOf.set(tx, frame)
   const nest = tx.transaction.bind(tx)
   tx.transaction = async (body) => {
-    const own: Callback[] = []
+    const own: Frame = { ...frame, callbacks: [] }
     const result = await nest((inner) => body(track(inner, own)))
-    callbacks.push(...own)
+    frame.callbacks.push(...own.callbacks)
     return result
   }
   return tx
