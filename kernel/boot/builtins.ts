@@ -3,11 +3,9 @@
 /** Loads a plugin's module; its default export is the plugin. */
 export type PluginLoader = () => Promise<{ default: unknown }>
 
-/** Those without which no gateway runs: they are there even when a caller names the plugins, unless it brings what they provide. */
-export const infrastructure: readonly string[] = ['event-log']
-
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
+  pglite: () => import('../../plugins/pglite/index.ts'),
   'event-log': () => import('../../plugins/event-log/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   'auth-none': () => import('../../plugins/auth-none/index.ts'),
@@ -22,4 +20,13 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   metrics: () => import('../../plugins/metrics/index.ts'),
   backup: () => import('../../plugins/backup/index.ts'),
   docs: () => import('../../plugins/docs/index.ts'),
+}
+
+/** Those that are added where the caller names the plugins himself, each with the service it is there for: unless one of his provides that. */
+export const infrastructure: Readonly<Record<string, string>> = { pglite: 'database-server', 'event-log': 'event-log' }
+
+/** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
+export async function prepareStart(): Promise<void> {
+  const { warmWorker } = await import('../../plugins/pglite/workers.ts')
+  warmWorker()
 }

@@ -1,6 +1,7 @@
 /** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
 import type { Bus } from '../bus/bus.ts'
 import type { RouteGroup } from '../contract/access.ts'
+import { withDeadline } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
@@ -9,7 +10,6 @@ import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef, SlotRef } from '../contract/refs.ts'
 import type { SocketRoute } from '../contract/socket.ts'
 import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
-import { withDeadline } from './deadline.ts'
 import type { PlannedPlugin } from './plan.ts'
 import type { Slots } from './slots.ts'
 
@@ -67,9 +67,10 @@ export class Instance {
     return new Map(Object.entries(this.planned.plugin.provides ?? {}).map(([key, ref]) => [ref.id, this.#result.services?.[key]]))
   }
 
-  /** Runs `setup` under its deadline and compiles its routes. Problems are breaches of the contract; anything else it throws is its own failure. */
+  /** Runs `setup` under its deadline and compiles its routes, once. Problems are breaches of the contract; anything else it throws is its own failure. */
   async setup(): Promise<readonly Problem[]> {
     const { plugin } = this.planned
+    if (this.compiled) return []
     const ms = plugin.setupDeadline ?? setupDeadline
     try {
       const call = plugin.setup as unknown as (ctx: PluginContext) => unknown
@@ -143,7 +144,9 @@ export class Instance {
       id: this.id,
       config,
       log: host.logFor(this.id),
-      db: host.db,
+      get db() {
+        return host.db
+      },
       clock: host.clock,
       signal: this.#abort.signal,
       services: services as never,

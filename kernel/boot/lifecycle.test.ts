@@ -52,6 +52,7 @@ describe('plugins live', () => {
     await using gateway = await startTestGateway({ only: [broken, dependent, healthy] })
     expect(undone).toEqual(['broken'])
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
+      'pglite ready',
       'event-log ready',
       'broken failed',
       'dependent blocked',

@@ -17,7 +17,8 @@ export async function setupPlugins(plan: Plan, store: Store, host: InstanceHost,
   const running = new Map<string, Promise<void>>()
   for (const planned of plan.order) {
     const { plugin } = planned
-    const instance = new Instance(planned, host)
+    // The one that serves the database is set up already.
+    const instance = instances.get(plugin.id) ?? new Instance(planned, host)
     instances.set(plugin.id, instance)
     running.set(
       plugin.id,

@@ -13,35 +13,35 @@ export interface LoadedPlugin {
 /** What `loadPlugins` is given. */
 export interface LoadOptions {
   readonly builtins: Readonly<Record<string, PluginLoader>>
-  /** Ids of built-in plugins that config switches off. */
-  readonly disabled: ReadonlySet<string>
   /** Specifiers of third-party plugins. */
   readonly specifiers: readonly string[]
   /** The folder they are resolved from. */
   readonly baseDir: string
+  /** Told of each as soon as it is there. */
+  onLoaded(loaded: LoadedPlugin): void
 }
 
 /** Loads all of them; those that cannot be loaded are problems, never a throw. */
-export async function loadPlugins(options: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
+export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
   const problems: Problem[] = []
-  const wanted = Object.entries(options.builtins).filter(([id]) => !options.disabled.has(id))
-  const attempts = [
-    ...wanted.map(([id, load]) => attempt(id, 'builtin', load, problems)),
-    ...options.specifiers.map((specifier) => attempt(specifier, specifier, () => importPlugin(specifier, options.baseDir), problems)),
-  ]
-  const loaded = await Promise.all(attempts)
-  return { plugins: loaded.filter((entry) => entry !== null), problems }
-}
-
-async function attempt(where: string, from: string, load: PluginLoader, problems: Problem[]): Promise<LoadedPlugin | null> {
-  try {
-    const plugin = (await load()).default
-    if (isPlugin(plugin)) return { plugin, from }
-    problems.push({ where, what: 'its module has no plugin as default export', expected: 'export default definePlugin({ … })', found: typeof plugin })
-  } catch (error) {
-    problems.push({ where, what: `could not be loaded: ${describe(error)}`, expected: hint(error) })
+  const attempt = async (where: string, from: string, load: PluginLoader): Promise<LoadedPlugin[]> => {
+    try {
+      const plugin = (await load()).default
+      if (isPlugin(plugin)) {
+        onLoaded({ plugin, from })
+        return [{ plugin, from }]
+      }
+      problems.push({ where, what: 'its module has no plugin as default export', expected: 'export default definePlugin({ … })', found: typeof plugin })
+    } catch (error) {
+      problems.push({ where, what: `could not be loaded: ${describe(error)}`, expected: hint(error) })
+    }
+    return []
   }
-  return null
+  const plugins = await Promise.all([
+    ...Object.entries(builtins).map(([id, load]) => attempt(id, 'builtin', load)),
+    ...specifiers.map((specifier) => attempt(specifier, specifier, () => importPlugin(specifier, baseDir))),
+  ])
+  return { plugins: plugins.flat(), problems }
 }
 
 /** Resolves a specifier from a folder and imports it. */

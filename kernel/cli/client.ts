@@ -1,6 +1,7 @@
 /** Calls the gateway for the commands: the running one over HTTP, else the same app in this process, without a listener. */
 import { type ConfigFlags, readConfig } from '../config/index.ts'
 import { type ErrorCode, errorTable, GatewayError } from '../contract/errors.ts'
+import { createLocalAccess } from './local-access.ts'
 import { findRunning } from './running.ts'
 
 /** Where a client looks. */
@@ -22,7 +23,7 @@ export interface Client {
 }
 
 interface InProcess {
-  readonly localToken: string
+  readonly token: string
   fetch(request: Request): Promise<Response>
   stop(): Promise<void>
 }
@@ -44,7 +45,7 @@ export function createClient(options: ClientOptions): Client {
     opening ??= open(options)
     const gateway = await opening
     const headers = new Headers(init.headers)
-    headers.set('authorization', `Bearer ${gateway.localToken}`)
+    headers.set('authorization', `Bearer ${gateway.token}`)
     return await gateway.fetch(new Request(new URL(path, 'http://127.0.0.1:4766'), { signal: options.signal, ...init, headers }))
   }
 
@@ -67,8 +68,10 @@ export function createClient(options: ClientOptions): Client {
 
 async function open(options: ClientOptions): Promise<InProcess> {
   const { startGateway } = await import('../boot/start.ts')
+  const { token, options: access } = createLocalAccess(options.env)
   options.opened()
-  return await startGateway({ flags: { ...options.flags, port: 0 }, env: options.env, cwd: options.cwd, listen: false })
+  const gateway = await startGateway({ flags: { ...options.flags, port: 0 }, env: options.env, cwd: options.cwd, listen: false, ...access })
+  return { ...gateway, token }
 }
 
 async function call(url: string, token: string, path: string, init: RequestInit, signal: AbortSignal): Promise<Response> {

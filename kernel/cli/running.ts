@@ -1,6 +1,33 @@
-/** Finds the gateway that runs on a data folder, by the files it leaves there. */
+/** What `portico start` leaves in the data folder for commands beside it, and how they find it: `run.json`, and `cli.token`, its local bearer. */
 import { readFileSync } from 'node:fs'
+import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+
+/** What `run.json` says. */
+export interface RunFile {
+  readonly url: string
+  /** Of the serving process. */
+  readonly pid: number
+  /** RFC 3339, UTC. */
+  readonly startedAt: string
+  /** The embedded database's socket; null with PostgreSQL. */
+  readonly socket: string | null
+}
+
+/** Writes both files, mode 0600, each by rename; returns their removal. */
+export async function writeRunFiles(dataDir: string, run: RunFile, token: string): Promise<() => Promise<void>> {
+  const files = { 'cli.token': `${token}\n`, 'run.json': `${JSON.stringify(run, null, 2)}\n` }
+  for (const [name, content] of Object.entries(files)) {
+    const draft = join(dataDir, `.${name}.${process.pid}`)
+    // What lies there is a dead process's, or a trap: a link is not followed, a file of another mode not filled.
+    await rm(draft, { force: true })
+    await writeFile(draft, content, { mode: 0o600, flag: 'wx' })
+    await rename(draft, join(dataDir, name))
+  }
+  return async () => {
+    for (const name of Object.keys(files)) await rm(join(dataDir, name), { force: true })
+  }
+}
 
 /** What `run.json` and `cli.token` say. */
 export interface RunningGateway {

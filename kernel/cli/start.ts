@@ -7,8 +7,9 @@ import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import { columns } from './help.ts'
+import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
-import { reachable } from './running.ts'
+import { reachable, writeRunFiles } from './running.ts'
 
 // Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
@@ -29,27 +30,27 @@ async function run(context: KernelCommandContext): Promise<number> {
   if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
   const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
-  const { prepareStart } = await import('../boot/prepare.ts')
-  prepareStart()
+  const { prepareStart } = await import('../boot/builtins.ts')
+  await prepareStart()
   const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
-  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog }).catch((error: unknown) => {
+  const { token, options: access } = createLocalAccess(cli.env)
+  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, ...access }).catch((error: unknown) => {
     throw explain(error)
   })
   try {
-    const { version, runtime, config } = gateway.kernel
-    const facts = {
-      url: gateway.url,
-      pid: process.pid,
-      version,
-      runtime,
-      dataDir: gateway.dataDir,
-      config: config().file,
-      models: await modelsOf(gateway),
+    const { version, runtime, config, startedAt } = gateway.kernel
+    const run = { url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath }
+    const removeRunFiles = await writeRunFiles(gateway.dataDir, run, token)
+    try {
+      const { url, dataDir } = gateway
+      const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }
+      noteTroubles(gateway, context)
+      context.print(facts, welcome(facts, context))
+      await aborted(context.signal)
+      context.note('Stopping: requests in flight may finish.')
+    } finally {
+      await removeRunFiles()
     }
-    noteTroubles(gateway, context)
-    context.print(facts, welcome(facts, context))
-    await aborted(context.signal)
-    context.note('Stopping: requests in flight may finish.')
   } finally {
     await gateway.stop()
   }
@@ -96,9 +97,9 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
 }
 
 /** Ids of the models, as a client would list them; an upstream that is slow to answer is not waited for. */
-async function modelsOf(gateway: Gateway): Promise<string[]> {
+async function modelsOf(gateway: Gateway, token: string): Promise<string[]> {
   try {
-    const headers = { authorization: `Bearer ${gateway.localToken}` }
+    const headers = { authorization: `Bearer ${token}` }
     const response = await gateway.fetch(new Request(`${gateway.url}/v1/models`, { headers, signal: AbortSignal.timeout(2_000) }))
     const { data } = (await response.json()) as { data?: { id: string }[] }
     return response.ok ? (data ?? []).map(({ id }) => id) : []

@@ -1,4 +1,19 @@
-/** Deadlines of many waits with one timer: exact to a tenth of a second, nothing per request but a set's entry. */
+/** Deadlines: of one promise, and of many waits with one timer, exact to a tenth of a second, nothing per request but a set's entry. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { GatewayError } from './errors.ts'
+
+/** Settles like `work`, or rejects after `ms` with a message that names the culprit. The work itself goes on; its late failure is swallowed. Internal to the kernel. */
+export async function withDeadline<T>(work: Promise<T>, ms: number, culprit: string): Promise<T> {
+  const over = new AbortController()
+  const late = sleep(ms, undefined, { signal: over.signal }).then(() => {
+    throw new GatewayError('deadline_exceeded', `${culprit} did not finish within ${ms} ms.`)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    over.abort()
+  }
+}
 
 const tickMs = 100
 

@@ -1,7 +1,8 @@
 /** Bun: serve, sockets, signals. */
 import bunAdapter from 'crossws/adapters/bun'
+import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { closingMs, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 
@@ -68,7 +69,7 @@ async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions
     host: server.hostname ?? host,
     port: server.port ?? port,
     async close() {
-      await inTime(server.stop())
+      await withDeadline(server.stop(), closingMs, 'the listener').catch(() => {})
       await server.stop(true)
     },
   }

@@ -2,8 +2,9 @@
 
 import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
+import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { inTime, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { closingMs, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }
@@ -69,7 +70,7 @@ async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Lis
     port: server.addr.port,
     async close() {
       // Once the shutdown has begun, aborting by a signal throws where nobody can catch it; connections that hang end with the process.
-      if (!(await inTime(server.shutdown()))) server.unref()
+      await withDeadline(server.shutdown(), closingMs, 'the listener').catch(() => server.unref())
     },
   }
 }

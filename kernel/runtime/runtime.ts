@@ -57,13 +57,5 @@ export function onSignal(handler: (signal: 'SIGINT' | 'SIGTERM') => void): () =>
   return () => void process.off('SIGINT', onInt).off('SIGTERM', onTerm)
 }
 
-/** Lets the last bytes leave before a listener is cut: false if half a second was not enough. */
-export async function inTime(closing: Promise<unknown>): Promise<boolean> {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, 500, false)
-  })
-  const isClosed = await Promise.race([closing.then(() => true), late])
-  clearTimeout(timer)
-  return isClosed
-}
+/** ms that the last bytes get to leave before a listener is cut. */
+export const closingMs = 500

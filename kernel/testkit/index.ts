@@ -3,6 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultPort, type Gateway, startGateway } from '../boot/start.ts'
+import { createLocalAccess } from '../cli/local-access.ts'
 import type { Clock, Logger, Plugin } from '../contract/plugin.ts'
 import { type EventTrace, traceEvents } from './event-trace.ts'
 
@@ -13,7 +14,7 @@ export { createFakeClock, type FakeClock } from './fake-clock.ts'
 export interface TestGatewayOptions {
   /** Added to the built-in plugins. */
   plugins?: readonly Plugin[]
-  /** Instead of them. */
+  /** Instead of them; the embedded database is added. */
   only?: readonly Plugin[]
   /** TOML. */
   config?: string
@@ -62,7 +63,9 @@ export interface TestGateway {
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'portico-test-')))
   const log: LogLine[] = []
+  const { token, options: access } = createLocalAccess({ ...options.env })
   const gateway = await startGateway({
+    ...access,
     flags: { dataDir, port: 0 },
     env: { ...options.env },
     cwd: dataDir,
@@ -75,7 +78,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
   })
   const events = traceEvents((listener) => gateway.kernel.subscribeAll(({ event }) => listener(event)))
   const base = gateway.url ?? `http://127.0.0.1:${defaultPort}`
-  const send = (path: string, { as = gateway.localToken, ...init }: TestRequestInit = {}): Promise<Response> => {
+  const send = (path: string, { as = token, ...init }: TestRequestInit = {}): Promise<Response> => {
     const headers = new Headers(init.headers)
     if (as !== '' && !headers.has('authorization')) headers.set('authorization', `Bearer ${as}`)
     const request = new Request(new URL(path, base), { ...init, headers })
@@ -89,7 +92,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
   }
   return {
-    ...{ url: gateway.url, dataDir, adminToken: gateway.localToken, gateway, events, log, stop, fetch: send },
+    ...{ url: gateway.url, dataDir, adminToken: token, gateway, events, log, stop, fetch: send },
     async json(path, init = {}) {
       const { body, ...rest } = init
       const headers = new Headers(rest.headers)

@@ -4,8 +4,8 @@ import { join } from 'node:path'
 import { gunzipSync, gzipSync } from 'node:zlib'
 import { defineEvent, definePlugin, rpc, t } from 'portico'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
+import { temporaryFolder } from '../../test/fixtures/pglite.ts'
 import { startPostgres } from '../../test/fixtures/postgres.ts'
-import { temporaryFolder } from '../../test/fixtures/stores.ts'
 import { until } from '../../test/fixtures/until.ts'
 
 const noted = defineEvent('noter:noted', t.Object({ n: t.Integer(), text: t.String() }), { scope: rpc, durable: true })

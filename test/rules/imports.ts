@@ -10,8 +10,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   bus: ['contract', 'store'],
   http: ['contract', 'config', 'runtime'],
   boot: ['contract', 'store', 'config', 'runtime', 'bus', 'http'],
-  cli: ['contract', 'config', 'boot'],
-  testkit: ['contract', 'boot'],
+  cli: ['contract', 'config', 'http', 'boot'],
+  testkit: ['contract', 'boot', 'cli'],
 }
 
 /** The one file that names built-in plugins, each by a dynamic import. */

@@ -67,7 +67,7 @@ const order = (id: string) => {
 describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
   test('kill -9 between commit, append and delivery, and at random: no committed event is lost, none doubled, none of a rolled back transaction seen; a durable subscription goes on in order', async () => {
     const url = await postgres.newDatabase()
-    const setup = await openStore({ url, dataDir: '', log: silentLog })
+    const setup = await openStore({ url, log: silentLog })
     await setup.migrate('event-log', logMigrations)
     await setup.close()
     const ends = [

@@ -1,5 +1,5 @@
 /**
- * The worker thread: opens PGlite in the folder it is told first, and serves it on a unix socket. Started by pglite.ts, which holds the folder's lock.
+ * The worker thread: opens PGlite in the folder it is told first, and serves it on a unix socket. Started by workers.ts, told by pglite.ts, whose caller holds the data folder's lock.
  * Told `stop` it closes and ends; told anything else it answers.
  */
 import { existsSync, rmSync, writeFileSync } from 'node:fs'

@@ -1,15 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { rm } from 'node:fs/promises'
 import pg from 'pg'
-import { silent, temporaryFolder } from '../../test/fixtures/stores.ts'
-import { isConnectionError } from './connection-errors.ts'
-import { type Pglite, startPglite } from './pglite.ts'
+import { isConnectionError, startPglite, temporaryFolder } from '../../test/fixtures/pglite.ts'
 
 let dataDir: string
-let pglite: Pglite
+let pglite: Awaited<ReturnType<typeof startPglite>>
 beforeAll(async () => {
   dataDir = await temporaryFolder()
-  pglite = await startPglite(dataDir, silent, { silenceMs: 200, stuckMs: 1_000 })
+  pglite = await startPglite(dataDir, { silenceMs: 200, stuckMs: 1_000 })
 }, 240_000)
 afterAll(async () => {
   await pglite.stop()
@@ -17,7 +15,7 @@ afterAll(async () => {
 })
 
 const connect = async () => {
-  const client = new pg.Client(pglite.connection)
+  const client = new pg.Client(pglite.server.connection)
   client.on('error', () => {})
   await client.connect()
   return client

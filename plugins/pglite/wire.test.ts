@@ -4,7 +4,7 @@ import { rm } from 'node:fs/promises'
 import type { Server } from 'node:net'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
-import { temporaryFolder } from '../../test/fixtures/stores.ts'
+import { temporaryFolder } from '../../test/fixtures/pglite.ts'
 import { createWireServer } from './wire.ts'
 
 const frame = (type: string, body: Buffer | string = '') => {
