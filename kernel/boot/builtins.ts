@@ -7,6 +7,7 @@ export type PluginLoader = () => Promise<{ default: unknown }>
 export const builtins: Readonly<Record<string, PluginLoader>> = {
   pglite: () => import('../../plugins/pglite/index.ts'),
   'event-log': () => import('../../plugins/event-log/index.ts'),
+  limits: () => import('../../plugins/limits/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   'auth-none': () => import('../../plugins/auth-none/index.ts'),
   events: () => import('../../plugins/events/index.ts'),

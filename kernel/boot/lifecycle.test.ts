@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { authMethods, definePlugin, defineService, guard, type KernelStats, open, rpc, statSources, t } from 'portico'
+import { authMethods, definePlugin, defineService, guard, type KernelStats, open, requestLimits, rpc, type SlotRef, statSources, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
@@ -73,16 +73,19 @@ describe('plugins live', () => {
     )
   })
 
-  test('a plugin that adds an auth method fails closed', async () => {
-    const auth = definePlugin({
+  test.each([
+    ['an auth method', authMethods],
+    ['a limit', requestLimits],
+  ])('a plugin that adds %s fails closed', async (_, slot) => {
+    const broken = definePlugin({
       ...base,
       id: 'auth-broken',
-      adds: [authMethods],
+      adds: [slot as SlotRef],
       setup() {
         throw new Error('keys unreadable')
       },
     })
-    expect(startTestGateway({ only: [auth] })).rejects.toThrow(/auth-broken.*keys unreadable/s)
+    expect(startTestGateway({ only: [broken] })).rejects.toThrow(/auth-broken.*keys unreadable/s)
   })
 
   test('a throwing disposer is reported with its plugin, and the next one runs', async () => {

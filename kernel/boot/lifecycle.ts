@@ -3,6 +3,7 @@ import type { Bus } from '../bus/bus.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { type EventLog, eventLog } from '../contract/event-log.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
+import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
 import { assembleTable, type TableEntry } from '../http/table.ts'
@@ -100,12 +101,15 @@ async function fail(instance: Instance, what: string, error: unknown, host: Inst
   await instance.unwind('failed', host.redact(`${what}: ${error instanceof Error ? error.message : String(error)}`))
 }
 
-/** A gateway without its event log, without an auth method it was to have, or without a plugin that says `abort`, must not serve. */
+/** What must not be missing while its plugin is on: who may come in, and how often. */
+const closed: readonly string[] = [authMethods.id, requestLimits.id]
+
+/** A gateway without its event log, without an auth method or a limit it was to have, or without a plugin that says `abort`, must not serve. */
 function refuseIfFatal(instances: Iterable<Instance>): void {
   const fatal = [...instances].filter(
     ({ state, planned: { plugin, onFailure } }) =>
       (state === 'failed' || state === 'blocked') &&
-      (onFailure === 'abort' || providedBy(plugin).includes(eventLog.id) || (plugin.adds ?? []).some((slot) => slot.id === authMethods.id)),
+      (onFailure === 'abort' || providedBy(plugin).includes(eventLog.id) || (plugin.adds ?? []).some(({ id }) => closed.includes(id))),
   )
   if (fatal.length === 0) return
   throw new GatewayError(

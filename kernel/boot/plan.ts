@@ -3,6 +3,7 @@ import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
 import { eventLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
+import { requestLimits } from '../contract/limits.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { authMethods } from '../contract/principal.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
@@ -44,7 +45,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const events = claim<EventRef>('event', kernelEvents, ({ events = [] }) => events)
   const scopes = claim<ScopeRef>('scope', [rpc, api, admin], ({ scopes = [] }) => scopes)
   const services = claim<ServiceRef>('service', [kernel], ({ provides = {} }) => Object.values(provides))
-  const slots = claim<SlotRef>('slot', [authMethods as SlotRef, statSources as SlotRef], ({ slots = [] }) => slots)
+  const slots = claim<SlotRef>('slot', [authMethods, requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
   claim<string>('root', [], ({ paths = [] }) => paths)
   const log = services.get(eventLog.id)?.owner
   if (log === undefined) problems.push({ where: eventLog.id, what: 'no loaded plugin provides this service, and no gateway runs without it' })

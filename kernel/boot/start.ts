@@ -4,9 +4,11 @@ import { createBus } from '../bus/bus.ts'
 import { exposedSecrets, isSwitchedOff, kernelSections, type RawConfig, type ReadConfigOptions, readConfig, resolveConfig } from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel } from '../contract/kernel-service.ts'
+import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { PlanError } from '../contract/problem.ts'
+import { t } from '../contract/schema.ts'
 import { createHttp, type Http } from '../http/http.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
@@ -63,14 +65,13 @@ export interface Gateway {
 /** Plans without opening a database: for `config check` and the JSON Schema. Its problems are in the plan. */
 export async function planGateway(options: GatewayOptions): Promise<{ plan: Plan; raw: RawConfig }> {
   const raw = readConfig(options)
-  const { url } = resolveConfig(raw, kernelSections, Object.keys(builtins)).database
-  return { plan: await planFrom(raw, url, options), raw }
+  return { plan: await planFrom(raw, readEarly(raw).database.url, options), raw }
 }
 
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const raw = readConfig(options)
-  const early = resolveConfig(raw, kernelSections, Object.keys(builtins))
+  const early = readEarly(raw)
   const { url } = early.database
   const redactor = new Redactor()
   for (const secret of [...(options.secrets ?? []), ...early.secrets.map(({ value }) => value)]) redactor.add(secret)
@@ -101,6 +102,12 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
 }
 
+/** The kernel's own sections. Plugins are not loaded yet: what stands in their sections, or is meant for them, is judged with the plan. */
+function readEarly(raw: RawConfig) {
+  const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }), aliases: [] }))
+  return resolveConfig(raw, [...kernelSections, ...unread], [])
+}
+
 interface Start extends DataOptions {
   readonly options: GatewayOptions
   unwind(): Promise<void>
@@ -120,7 +127,7 @@ async function run(plan: Plan, { store, server, socketPath }: Data, start: Start
   const http: Http = createHttp({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
-    log: logFor('kernel'),
+    requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
     clock,
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: isConnectionError,
@@ -189,7 +196,7 @@ async function planFrom(raw: RawConfig, url: string | undefined, options: Gatewa
 function putTable(http: Http, instances: ReadonlyMap<string, Instance>): void {
   const { table, problems } = assembleTable([...instances.values()].map(tableEntry))
   if (problems.length > 0) throw new PlanError(problems)
-  http.setTable(table)
+  http.table = table
 }
 
 function findService(instances: ReadonlyMap<string, Instance>, id: string): unknown {
@@ -217,7 +224,7 @@ async function listen(
 ): Promise<string> {
   const server = await runtime.serve({
     ...{ host: config.host, port: config.port, maxBodyBytes: config.httpBodyLimitBytes },
-    ...{ handle: (request, peer) => http.handle(request, peer), sockets: http.sockets },
+    ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
   })
   undo.splice(-1, 0, () => server.close())
   http.setOrigin(server.host, server.port)

@@ -9,6 +9,7 @@ export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'eve
 const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'auth-pairing': { requirePairing: 'requirePairing' },
   'auth-token': { tokens: 'tokens' },
+  limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
   chat: { web: 'web', webDistPath: 'webDistPath' },
   rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
   'auth-mtls': { tls: 'tls' },

@@ -24,7 +24,8 @@ const pager = t.Object({
   labels: t.Optional(t.Record(t.String(), t.Unknown())),
 })
 const tokens = t.Object({ tokens: t.Array(t.Object({ id: t.String(), secret: secret() }), { default: [] }) })
-const sections = [...kernelSections, pluginSection('pager', pager), pluginSection('auth-token', tokens)]
+const limits = t.Object({ rateLimit: t.Optional(t.Object({ windowMs: t.Integer(), maxRequests: t.Integer() })) })
+const sections = [...kernelSections, pluginSection('pager', pager), pluginSection('auth-token', tokens), pluginSection('limits', limits)]
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-config-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -50,7 +51,7 @@ describe('defaults and precedence', () => {
     const { resolved, raw, problems } = resolveRaw(readConfig({ env: { HOME: '/srv/nobody' }, cwd: folder }))
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
-    expect(resolved.gateway.rateLimit).toBeUndefined()
+    expect(resolved.sections.limits).toEqual({})
     expect(resolved.log).toEqual({ level: 'info', format: 'text' })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
     expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
@@ -117,7 +118,8 @@ describe('spelling', () => {
       tokens = [{ id = "x", secret = "y" }]
     `)
     expect(problems).toEqual([])
-    expect(resolved.gateway).toMatchObject({ allowPublicBind: true, rateLimit: { windowMs: 1000, maxRequests: 5 } })
+    expect(resolved.gateway).toMatchObject({ allowPublicBind: true })
+    expect(resolved.sections.limits).toEqual({ rateLimit: { windowMs: 1000, maxRequests: 5 } })
     expect(pager).toMatchObject({ maxRetries: 1, quiet: { fromHour: 1 }, targets: [{ name: 'a', apiKey: 'k' }] })
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'x', secret: 'y' }] })
   })

@@ -3,11 +3,6 @@ import type { ConfigSection } from '../contract/kernel-service.ts'
 import { type Static, secret, type TSchema, t } from '../contract/schema.ts'
 import { aliasesOf } from './aliases.ts'
 
-const window = (summary: string) =>
-  t.Object({
-    windowMs: t.Integer({ minimum: 100, maximum: 86_400_000, default: 60_000, description: 'ms; the window slides' }),
-    maxRequests: t.Integer({ minimum: 1, default: 100, description: summary }),
-  })
 const names = (description: string) => t.Array(t.String({ minLength: 1 }), { default: [], description })
 
 const gateway = t.Object({
@@ -17,8 +12,6 @@ const gateway = t.Object({
   allowPublicBind: t.Boolean({ default: false, description: 'Allows a host that is not loopback' }),
   trustedProxies: names('Addresses or CIDR blocks whose Forwarded headers are believed'),
   corsOrigins: names('Origins that browsers may call from; "*" = all'),
-  rateLimit: t.Optional(window('Requests of one principal in the window')),
-  addressRateLimit: t.Optional(window('Requests of one client address in the window')),
   httpBodyLimitBytes: t.Integer({ minimum: 1_024, maximum: 1_073_741_824, default: 10_485_760, description: 'Bytes of a request body; a route may take less' }),
   allowQueryToken: t.Boolean({ default: false, description: 'Accepts ?token= on streams, sockets and media' }),
   maxStreams: t.Integer({ minimum: 1, maximum: 10_000, default: 64, description: 'Live event streams and sockets of one principal' }),

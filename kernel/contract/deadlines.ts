@@ -25,23 +25,30 @@ export interface Wait {
 }
 
 /** The waits that are under way. The timer runs only while there are any, and keeps no process alive. */
-export class Deadlines {
-  readonly #waits = new Set<Wait>()
+export class Deadlines<W extends Wait = Wait> {
+  readonly #waits = new Set<W>()
   #timer: ReturnType<typeof setInterval> | undefined
 
-  /** Starts a wait of `ms`. */
-  start(ms: number, expire: () => void): Wait {
-    const wait = { dueAt: performance.now() + ms, expire }
+  /** How many are under way. */
+  get size(): number {
+    return this.#waits.size
+  }
+
+  /** Those that are under way. */
+  [Symbol.iterator](): Iterator<W> {
+    return this.#waits.values()
+  }
+
+  /** Starts a wait. */
+  start(wait: W): void {
     this.#waits.add(wait)
-    if (this.#timer === undefined) {
-      this.#timer = setInterval(() => this.#tick(), tickMs)
-      if (typeof this.#timer === 'object') this.#timer.unref()
-    }
-    return wait
+    if (this.#timer !== undefined) return
+    this.#timer = setInterval(() => this.#tick(), tickMs)
+    if (typeof this.#timer === 'object') this.#timer.unref()
   }
 
   /** Ends a wait; false if it had expired. */
-  end(wait: Wait): boolean {
+  end(wait: W): boolean {
     return this.#waits.delete(wait)
   }
 
@@ -56,4 +63,21 @@ export class Deadlines {
     clearInterval(this.#timer)
     this.#timer = undefined
   }
+}
+
+const waits = new Deadlines()
+
+/** Settles like `work`, or after `ms` rejects with what `late` makes. A result that comes all the same is given to `discard`. */
+export function inTime<T>(work: Promise<T>, ms: number, late: () => unknown, discard?: (result: T) => void): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const wait = { dueAt: performance.now() + ms, expire: () => reject(late()) }
+    waits.start(wait)
+    work.then(
+      (result) => (waits.end(wait) ? resolve(result) : discard?.(result)),
+      (error) => {
+        waits.end(wait)
+        reject(error)
+      },
+    )
+  })
 }

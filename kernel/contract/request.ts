@@ -17,6 +17,8 @@ export interface RequestContext {
   readonly traceparent?: string
   /** ms since the epoch. */
   readonly startedAt: number
+  /** Headers to be added to the answer, whoever makes it. */
+  answerHeaders?: Readonly<Record<string, string>>
   /** Aborted when the client leaves before the head, at the route's deadline, on revoke and at the stop. Lazy: reading it costs. */
   readonly signal: AbortSignal
   /** Aborts `signal`, also when the head is out: saves a controller of one's own. */

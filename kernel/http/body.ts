@@ -1,7 +1,7 @@
 /** Request bodies: their size and their type, judged before anything is read. */
 import { GatewayError } from '../contract/errors.ts'
+import type { Target } from './compile.ts'
 import type { Context } from './context.ts'
-import type { Target } from './table.ts'
 
 /** Throws 413 or 415. A body that announces no length is counted while it streams: the returned request is then another object, and is the one to hand on. */
 export function limitBody(context: Context, target: Target, gatewayLimit: number): Request {
@@ -32,9 +32,10 @@ function counted(body: ReadableStream<Uint8Array>, limit: number, context: Conte
       transform(chunk, controller) {
         total += chunk.byteLength
         if (total <= limit) return controller.enqueue(chunk)
-        // Elysia would make a 400 of the reader's error: the verdict overrules whatever the handler answers.
-        context.verdict = tooLarge(limit)
-        controller.error(context.verdict)
+        // Elysia would make a 400 of the reader's error: what failed first overrules whatever the handler answers.
+        const error = tooLarge(limit)
+        context.fail(error)
+        controller.error(error)
       },
     }),
   )

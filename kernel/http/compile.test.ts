@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { Elysia } from 'elysia'
 import { guard, open, type RouteGroup, rpc, type SocketRoute, signed, t } from 'portico'
 import { as, testHttp, tokens } from '../../test/fixtures/http.ts'
-import { compilePlugin, toShape } from './compile.ts'
+import { compilePlugin } from './compile.ts'
 import { assembleTable } from './table.ts'
 
 const problemsOf = async (routes: readonly unknown[], sockets: readonly SocketRoute[] = [], paths: readonly string[] = ['/t']) =>
@@ -66,7 +66,6 @@ test('equal shapes in two groups are a problem that names both plugins and paths
   expect(problems).toMatchObject([{ where: 'two', key: 'GET /t/:name/x/', found: 'one: GET /t/:id/x' }])
   expect(problems[0]?.what).toContain('the plugin "one"')
   expect(table.find('GET', '/t/1/x')?.group.plugin).toBe('one')
-  expect(toShape('/a/:b/c/*/')).toBe('/a/:/c/*')
 })
 
 test('a hook of one group does not reach another, not even a global one', async () => {

@@ -1,12 +1,12 @@
 /** What the kernel knows of one request, computed as late as possible. */
+import type { Wait } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
 import type { ConnectionKind, RequestContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { clientAddress, isForwarded, isLoopbackAddress } from './address.ts'
-import type { Connections } from './connections.ts'
-import type { LimitState } from './limiter.ts'
-import type { Target } from './table.ts'
+import type { Target } from './compile.ts'
+import type { Connections, EndReason } from './connections.ts'
 
 /** What contexts share. */
 export interface ContextHost {
@@ -18,15 +18,23 @@ export interface ContextHost {
 
 const wellFormedId = /^[A-Za-z0-9._-]{1,128}$/
 const wellFormedTrace = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}$/
+const defaultDeadline = 30_000
+/** Stands where an error is; it is never sent. */
+const failed = new Response(null, { status: 500 })
 
 /** The context of one request. */
-export class Context implements RequestContext {
+export class Context implements RequestContext, Wait {
   readonly host: ContextHost
   readonly request: Request
   readonly peer: Peer
   readonly url: string
   readonly startedAt: number
   readonly requestId: string
+  /** By `performance.now()`. */
+  readonly begun = performance.now()
+  dueAt = this.begun + defaultDeadline
+  /** Answers in the handler's stead. */
+  expire: () => void = () => {}
   /** Where the query begins in `url` (the `?`), -1 without one; and the path. Set by the door. */
   queryAt = -1
   path = ''
@@ -36,18 +44,14 @@ export class Context implements RequestContext {
   corsOrigin: string | undefined
   /** How the credential was verified, when it wants to know of held streams. */
   auth: AuthResult | undefined
-  limit: LimitState | undefined
-  /** What the handler threw. */
+  answerHeaders: Readonly<Record<string, string>> | undefined
+  /** What is answered instead of what the handler returned. */
   failure: unknown
-  /** Overrules the handler's answer: its body was over the limit. */
-  verdict: GatewayError | undefined
   /** Set when its credential was revoked after it was let in; what it did before that is still answered. */
   revocation: GatewayError | undefined
   #address: string | undefined
   #loopback: boolean | undefined
   #abort: AbortController | undefined
-  #unlink: (() => void) | undefined
-  #unwatch: (() => void) | undefined
   #isDone = false
 
   constructor(host: ContextHost, request: Request, peer: Peer, startedAt: number) {
@@ -86,24 +90,19 @@ export class Context implements RequestContext {
     return this.principal.kind === 'anonymous' ? `@${this.address}` : this.principal.id
   }
 
-  /** Lets a revocation reach this request before its head is out. */
-  watch(): void {
-    this.#unwatch ??= this.host.connections.watch(this)
-  }
-
   get signal(): AbortSignal {
     if (this.#abort) return this.#abort.signal
-    const abort = new AbortController()
-    this.#abort = abort
-    if (this.revocation) abort.abort(this.revocation)
-    if (this.#isDone || this.revocation) return abort.signal
+    this.#abort = new AbortController()
     const { signal } = this.request
-    const leave = () => this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
-    if (signal.aborted) leave()
-    else signal.addEventListener('abort', leave, { once: true })
-    this.watch()
-    this.#unlink = () => signal.removeEventListener('abort', leave)
-    return abort.signal
+    if (this.revocation) this.abort(this.revocation)
+    else if (signal.aborted) this.#leave()
+    else if (!this.#isDone) signal.addEventListener('abort', () => this.#leave())
+    return this.#abort.signal
+  }
+
+  /** Once the head is out, a stream's own `cancel()` tells that the client left: Deno aborts `request.signal` after good answers too. */
+  #leave(): void {
+    if (!this.#isDone) this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
   }
 
   /** Its credential was revoked: whatever it still does is refused. */
@@ -117,20 +116,22 @@ export class Context implements RequestContext {
     this.#abort?.abort(reason)
   }
 
-  /** The head is out: from here on a stream's own `cancel()` tells that the client left (Deno aborts `request.signal` after good answers too). */
+  /** Answers with the error, or with the one that came before it. */
+  fail(error: unknown): Response {
+    this.failure ??= error ?? new Error('nothing was thrown')
+    return failed
+  }
+
+  /** The head is out. */
   done(): void {
     this.#isDone = true
-    this.#unlink?.()
-    this.#unlink = undefined
-    this.#unwatch?.()
-    this.#unwatch = undefined
   }
 
   idleTimeout(seconds: number): void {
     this.peer.idleTimeout?.(seconds)
   }
 
-  hold(kind: ConnectionKind, close: (reason: 'revoked' | 'stopping') => void): () => void {
+  hold(kind: ConnectionKind, close: (reason: EndReason) => void): () => void {
     if (this.revocation) throw this.revocation
     return this.host.connections.hold(this, kind, close)
   }

@@ -1,39 +1,34 @@
 /** The access gate: who is calling, by the auth methods in order, and whether the group lets them in. */
-import type { Access } from '../contract/access.ts'
-import type { Deadlines } from '../contract/deadlines.ts'
+import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
-import { type AuthAttempt, type AuthMethod, type AuthResult, anonymous, hasScope, type Principal } from '../contract/principal.ts'
-import { addressKey } from './address.ts'
+import { type AuthAttempt, type AuthMethod, type AuthResult, hasScope } from '../contract/principal.ts'
+import type { ScopeRef } from '../contract/refs.ts'
+import type { Target } from './compile.ts'
 import type { Context } from './context.ts'
-import { Limiter } from './limiter.ts'
-import type { Target } from './table.ts'
 
 /** What the gate works with. */
 export interface GateOptions {
   authMethods(): readonly AuthMethod[]
   readonly allowQueryToken: boolean
-  readonly deadlines: Deadlines
   now(): number
 }
+
+type Credential = Pick<AuthAttempt, 'token' | 'ticket'>
 
 const cacheMs = 60_000
 const maxCached = 10_000
 const maxPending = 1_000
 const verifyMs = 10_000
-/** Unknown credentials of one address in a minute. */
-const maxFailures = 60
 
 /** Admits requests. */
 export class Gate {
   readonly #options: GateOptions
   readonly #cache = new Map<string, { result: AuthResult; until: number }>()
   readonly #pending = new Map<string, Promise<AuthResult | null>>()
-  readonly #failures: Limiter
   #revocations = 0
 
   constructor(options: GateOptions) {
     this.#options = options
-    this.#failures = new Limiter({ windowMs: 60_000, maxRequests: maxFailures, now: options.now })
   }
 
   /** Verified tokens in memory. */
@@ -45,15 +40,13 @@ export class Gate {
   admit(context: Context, target: Target): void | Promise<void> {
     const { access } = target.group
     if (access.kind === 'open' || access.kind === 'signed') return
-    const { token, ticket } = this.#presented(context, target)
-    if (token !== undefined) {
-      const cached = this.#cache.get(token)
-      if (cached && cached.until > this.#options.now()) return settle(context, target, access, cached.result, true)
-    }
-    return this.#verify({ token, ticket }, context).then((result) => {
-      const isPresented = token !== undefined || ticket !== undefined || context.request.headers.has('authorization')
-      if (result === null && isPresented && ticket === undefined && context.address !== '') this.#failures.hit(addressKey(context.address))
-      settle(context, target, access, result, isPresented)
+    const credential = this.#presented(context, target)
+    const cached = credential.token === undefined ? undefined : this.#cache.get(credential.token)
+    if (cached && cached.until > this.#options.now()) return enter(context, cached.result, access.scopes)
+    return this.#verify(credential, context).then((result) => {
+      if (result) return enter(context, result, access.scopes)
+      const isPresented = credential.token !== undefined || credential.ticket !== undefined || context.request.headers.has('authorization')
+      if (isPresented || access.kind === 'guard') throw refusal(context, target, isPresented)
     })
   }
 
@@ -63,26 +56,23 @@ export class Gate {
     for (const [key, { result }] of this.#cache) if (result.principal.via === via) this.#cache.delete(key)
   }
 
-  #presented({ request, url, queryAt }: Context, { group, socket }: Target): { token?: string; ticket?: string } {
+  #presented({ request, url, queryAt }: Context, { group, socket }: Target): Credential {
     const given = request.headers.get('authorization')
-    const bearer = given === null ? undefined : bearerOf(given)
-    const token = bearer ?? (given === null ? (request.headers.get('x-api-key') ?? undefined) : undefined)
+    const token = given === null ? (request.headers.get('x-api-key') ?? undefined) : bearerOf(given)
     if (queryAt === -1 || !/[?&](?:token|ticket)=/.test(url)) return { token }
     const query = new URLSearchParams(url.slice(queryAt + 1))
     const isLive = socket !== undefined || (group.options.stream === true && (request.method === 'GET' || request.method === 'HEAD'))
-    const queryToken = query.get('token')
-    if (queryToken !== null && !(isLive && this.#options.allowQueryToken)) {
+    const queryToken = query.get('token') ?? undefined
+    if (queryToken !== undefined && !(isLive && this.#options.allowQueryToken)) {
       const next = isLive ? 'send a header, take a ticket from POST /api/tickets, or set gateway.allowQueryToken' : 'send it as Authorization: Bearer'
       throw new GatewayError('invalid_request', `A token does not belong into a URL, where logs keep it; ${next}.`, { param: 'token' })
     }
-    const ticket = isLive ? (query.get('ticket') ?? undefined) : undefined
-    return token === undefined && ticket === undefined ? { token: queryToken ?? undefined } : { token, ticket: token === undefined ? ticket : undefined }
+    const ticket = token === undefined && isLive ? (query.get('ticket') ?? undefined) : undefined
+    return ticket === undefined ? { token: token ?? queryToken } : { ticket }
   }
 
-  #verify(credential: { token?: string; ticket?: string }, context: Context): Promise<AuthResult | null> {
+  #verify(credential: Credential, context: Context): Promise<AuthResult | null> {
     const { token } = credential
-    // A ticket has 256 bits and costs one look-up; any web page can make a browser present a wrong one, which must not lock the keys of this address out.
-    if (token !== undefined) this.#refuseGuessing(context)
     if (token === undefined) return this.#ask(credential, context)
     // A method may look at the address: only requests of one address share its answer while it is made.
     const shareKey = `${token} ${context.address} ${context.loopback}`
@@ -101,7 +91,7 @@ export class Gate {
     return pending
   }
 
-  async #ask(credential: { token?: string; ticket?: string }, context: Context): Promise<AuthResult | null> {
+  async #ask(credential: Credential, context: Context): Promise<AuthResult | null> {
     const abort = new AbortController()
     for (const method of this.#options.authMethods()) {
       let looked = false
@@ -118,23 +108,16 @@ export class Gate {
         },
       }
       const asked = method.authenticate(attempt, abort.signal)
-      const result = asked instanceof Promise ? await this.#inTime(asked, abort, method.name) : asked
+      const late = () => {
+        const error = new GatewayError('unavailable', `The auth method "${method.name}" did not answer in time; try again.`, { retryAfter: 5 })
+        abort.abort(error)
+        return error
+      }
+      const result = asked instanceof Promise ? await inTime(asked, verifyMs, late) : asked
       // Where the caller's place decided, the token alone must not let the next one in.
       if (result) return looked ? { ...result, cacheUntil: undefined } : result
     }
     return null
-  }
-
-  #inTime(asked: Promise<AuthResult | null>, abort: AbortController, name: string): Promise<AuthResult | null> {
-    const { deadlines } = this.#options
-    return new Promise((resolve, reject) => {
-      const wait = deadlines.start(verifyMs, () => {
-        const error = new GatewayError('unavailable', `The auth method "${name}" did not answer in time; try again.`, { retryAfter: 5 })
-        abort.abort(error)
-        reject(error)
-      })
-      asked.finally(() => deadlines.end(wait)).then(resolve, reject)
-    })
   }
 
   #remember(key: string, result: AuthResult): void {
@@ -142,18 +125,9 @@ export class Gate {
     const now = this.#options.now()
     const until = Math.min(result.cacheUntil, now + cacheMs)
     if (!(until > now)) return
-    if (this.#cache.size >= maxCached) {
-      const oldest = this.#cache.keys().next()
-      if (!oldest.done) this.#cache.delete(oldest.value)
-    }
     this.#cache.delete(key)
     this.#cache.set(key, { result, until })
-  }
-
-  #refuseGuessing({ address }: Context): void {
-    if (address === '') return
-    const { allowed, resetSeconds } = this.#failures.peek(addressKey(address))
-    if (!allowed) throw new GatewayError('rate_limit_exceeded', 'Too many unknown credentials from this address; wait.', { retryAfter: resetSeconds })
+    if (this.#cache.size > maxCached) this.#cache.delete(this.#cache.keys().next().value ?? key)
   }
 }
 
@@ -161,33 +135,20 @@ function bearerOf(header: string): string | undefined {
   return header.startsWith('Bearer ') && header.indexOf(' ', 7) === -1 ? header.slice(7) || undefined : /^bearer +(\S+)\s*$/i.exec(header)?.[1]
 }
 
-function settle(context: Context, target: Target, access: Exclude<Access, { kind: 'open' | 'signed' }>, result: AuthResult | null, isPresented: boolean): void {
-  if (result) {
-    context.principal = result.principal
-    context.auth = result
-    if (!isAllowed(result.principal, access.scopes)) throw lacking(access.scopes)
-    return
-  }
-  if (!isPresented && access.kind === 'optional') {
-    context.principal = anonymous
-    return
-  }
-  const extra = target.group.options.challenge?.(context.request)
-  const parts = [isPresented ? 'error="invalid_token"' : undefined, extra].filter((part) => part !== undefined)
-  const headers = { 'www-authenticate': parts.length === 0 ? 'Bearer' : `Bearer ${parts.join(', ')}` }
-  throw isPresented
-    ? new GatewayError('invalid_api_key', 'The credential is unknown, expired or revoked.', { headers })
-    : new GatewayError('missing_credentials', 'This address needs a credential: send it as Authorization: Bearer, or as X-Api-Key.', { headers })
-}
-
-function isAllowed(principal: Principal, scopes: readonly { id: string }[]): boolean {
-  for (const scope of scopes) if (hasScope(principal, scope.id)) return true
-  return false
-}
-
-function lacking(scopes: readonly { id: string }[]): GatewayError {
+function enter(context: Context, result: AuthResult, scopes: readonly ScopeRef[]): void {
+  context.principal = result.principal
+  context.auth = result
+  for (const { id } of scopes) if (hasScope(result.principal, id)) return
   const names = scopes.map(({ id }) => id)
-  return new GatewayError('insufficient_scope', `The credential is good, but lacks the scope ${names.map((name) => `"${name}"`).join(' or ')}.`, {
+  throw new GatewayError('insufficient_scope', `The credential is good, but lacks the scope ${names.map((name) => `"${name}"`).join(' or ')}.`, {
     headers: { 'www-authenticate': `Bearer error="insufficient_scope", scope="${names.join(' ')}"` },
   })
+}
+
+function refusal({ request }: Context, { group }: Target, isPresented: boolean): GatewayError {
+  const parts = [isPresented && 'error="invalid_token"', group.options.challenge?.(request)].filter(Boolean).join(', ')
+  const headers = { 'www-authenticate': parts ? `Bearer ${parts}` : 'Bearer' }
+  return isPresented
+    ? new GatewayError('invalid_api_key', 'The credential is unknown, expired or revoked.', { headers })
+    : new GatewayError('missing_credentials', 'This address needs a credential: send it as Authorization: Bearer, or as X-Api-Key.', { headers })
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { contextOf, GatewayError, guard, open, rpc, t } from 'portico'
+import { contextOf, GatewayError, guard, open, type RequestContext, rpc, t } from 'portico'
 import { as, principal, testHttp } from '../../test/fixtures/http.ts'
 
 const throwing = (error: unknown) => () => {
@@ -167,7 +167,7 @@ describe('finding', () => {
     expect([local.status, local.headers.get('retry-after')]).toEqual([503, '5'])
     expect(await local.json()).toMatchObject({ error: { code: 'plugin_unavailable', message: expect.stringContaining('/srv/ann/x') } })
     expect(await (await send('/pager', { from: '10.0.0.1' })).text()).not.toContain('/srv/ann')
-    http.setTable((await testHttp()).http.table)
+    http.table = (await testHttp()).http.table
     expect((await send('/pager')).status).toBe(404)
   })
 })
@@ -223,34 +223,31 @@ describe('Host and Origin', () => {
 describe('limits', () => {
   const routes = [guard(rpc, (app) => app.get('/t/limited', 'x')), guard(rpc, (app) => app.get('/t/free', 'x'), { unlimited: true })]
 
-  test('none by default', async () => {
-    const { send } = await testHttp({ routes })
-    for (let i = 0; i < 300; i++) expect((await send('/t/limited', as('ann'))).headers.has('ratelimit-limit')).toBe(false)
+  test('are asked in turn, before access and after it, and may answer later; what they set shows. Unlimited groups are not asked about', async () => {
+    const asked: string[] = []
+    const note = (what: string) => async (context: RequestContext) => {
+      await Bun.sleep(1)
+      asked.push(`${what} ${context.principal.id}`)
+      context.answerHeaders = { ...context.answerHeaders, [`x-${what}`]: 'yes' }
+    }
+    const { send, outcome } = await testHttp({ routes, requestLimits: [{ arrived: note('one'), admitted: note('two') }, { arrived: note('three') }] })
+    const { status, headers } = await send('/t/limited', as('ann'))
+    expect([status, headers.get('x-one'), headers.get('x-two'), headers.get('x-three')]).toEqual([200, 'yes', 'yes', 'yes'])
+    expect((await send('/t/limited')).headers.get('x-one')).toBe('yes')
+    expect(await outcome('/t/none')).toBe('404 not_found')
+    expect(await outcome('/t/free', as('ann'))).toBe('200')
+    const arrived = ['one anonymous', 'three anonymous']
+    expect(asked).toEqual([...arrived, 'two ann', ...arrived, ...arrived])
   })
 
-  test('per principal, with headers in seconds, and exempt groups', async () => {
-    const { send } = await testHttp({ routes, config: { rateLimit: { windowMs: 60_000, maxRequests: 3 } } })
-    const first = await send('/t/limited', as('ann'))
-    expect(['ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset', 'retry-after'].map((name) => first.headers.get(name))).toEqual(['3', '2', '20', null])
-    await send('/t/limited', as('ann'))
-    await send('/t/limited', as('ann'))
+  test('one that refuses is heard, one that fails is a fault and no way in', async () => {
+    const refuses = () => Promise.reject(new GatewayError('rate_limit_exceeded', 'Slow down.', { retryAfter: 7 }))
+    const { send } = await testHttp({ routes, requestLimits: [{ arrived: refuses }] })
     const refused = await send('/t/limited', as('ann'))
-    expect([refused.status, refused.headers.get('ratelimit-remaining')]).toEqual([429, '0'])
-    expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-    expect(refused.headers.get('retry-after')).toBe(refused.headers.get('ratelimit-reset'))
-    expect((await send('/t/limited', as('bob'))).status).toBe(200)
-    expect((await send('/t/free', as('ann'))).status).toBe(200)
-  })
-
-  test('per address, before anything is verified', async () => {
-    const { outcome } = await testHttp({ routes, config: { addressRateLimit: { windowMs: 60_000, maxRequests: 2 } } })
-    const from = { from: '10.0.0.1' }
-    expect([await outcome('/t/none', from), await outcome('/t/limited', from), await outcome('/t/limited', { ...as('ann'), ...from })]).toEqual([
-      '404 not_found',
-      '401 missing_credentials',
-      '429 rate_limit_exceeded',
-    ])
-    expect(await outcome('/t/limited', { ...as('ann'), from: '10.0.0.2' })).toBe('200')
+    expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '7'])
+    const { outcome, faults } = await testHttp({ routes, requestLimits: [{ admitted: throwing(new Error('no connection')) }] })
+    expect(await outcome('/t/limited', as('ann'))).toBe('500 internal_error')
+    expect(faults.join()).toContain('no connection')
   })
 
   test('of bodies: the smaller of the group’s and the gateway’s', async () => {

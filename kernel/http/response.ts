@@ -1,8 +1,12 @@
-/** What the kernel adds to every answer: the request id, the limits, CORS. */
+/** What the kernel adds to every answer: the request id, what the limits say, CORS. */
 import type { Context } from './context.ts'
+
+const ofOneRequest = ['access-control-allow-origin', 'access-control-expose-headers', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset']
 
 /** Sets the headers, on the answer itself if it may be changed, else on a copy. */
 export function finishHeaders(context: Context, response: Response, variesByOrigin: boolean): Response {
+  // What a runtime answers to an upgrade is its own, and nothing on Bun.
+  if (response === undefined || response.status === 101) return response
   // One that has passed here before is shared between requests: another request's headers must not show.
   const answer = response.headers.has('x-request-id') ? copy(response) : response
   try {
@@ -18,18 +22,13 @@ export function finishHeaders(context: Context, response: Response, variesByOrig
 function copy(response: Response): Response {
   const { status, statusText } = response
   const headers = new Headers(response.headers)
-  for (const name of ['access-control-allow-origin', 'access-control-expose-headers', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset'])
-    headers.delete(name)
+  for (const name of ofOneRequest) headers.delete(name)
   return new Response(response.body, { status, statusText, headers })
 }
 
-function setHeaders({ requestId, limit, corsOrigin }: Context, headers: Headers, variesByOrigin: boolean): void {
+function setHeaders({ requestId, answerHeaders, corsOrigin }: Context, headers: Headers, variesByOrigin: boolean): void {
   headers.set('x-request-id', requestId)
-  if (limit) {
-    headers.set('ratelimit-limit', String(limit.limit))
-    headers.set('ratelimit-remaining', String(limit.remaining))
-    headers.set('ratelimit-reset', String(limit.resetSeconds))
-  }
+  if (answerHeaders) for (const [name, value] of Object.entries(answerHeaders)) headers.set(name, value)
   if (variesByOrigin && !headers.get('vary')?.toLowerCase().includes('origin')) headers.append('vary', 'Origin')
   if (corsOrigin === undefined) return
   headers.set('access-control-allow-origin', corsOrigin)

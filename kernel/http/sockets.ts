@@ -1,55 +1,35 @@
-/** WebSockets: upgrades through the gate, hooks under the kernel's guard, and an end for every connection. */
+/** WebSockets: upgrades of requests that were let in, hooks under the kernel's guard, and an end for every connection. */
 import type { Hooks, Peer as WirePeer } from 'crossws'
 import type { Principal } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import type { Socket, SocketRoute } from '../contract/socket.ts'
-import type { RuntimePeer as Peer, SocketDoor } from '../runtime/runtime.ts'
-import type { Connections } from './connections.ts'
 import type { Context } from './context.ts'
-
-/** What sockets need of the room. */
-export interface SocketsOptions {
-  /** Host, Origin, table, access: the context to go on with, or the refusal. */
-  admit(request: Request, peer: Peer): Promise<Context | Response>
-  refuse(context: Context, error: unknown): Response
-  readonly connections: Connections
-  report(plugin: string, what: string, error: unknown): void
-}
+import type { Report } from './errors.ts'
 
 const maxBehind = 1_048_576
 const defaultMaxMessage = 1_048_576
-/** crossws copies what a request carries as `context` to the connection. */
-interface Carried {
-  socket?: LiveSocket
-}
+
+const live = (peer: WirePeer): LiveSocket | undefined => (peer.context as { socket?: LiveSocket }).socket
 
 /** One adapter serves all sockets: its hooks go by what the upgrade left in the connection's context. */
-export function createSockets({ admit, refuse, connections, report }: SocketsOptions): SocketDoor {
-  const live = (peer: WirePeer): LiveSocket | undefined => (peer.context as Carried).socket
-  const hooks: Partial<Hooks> = {
-    // One namespace: crossws keeps a set per namespace for ever, and its default is the path.
-    upgrade: () => ({ namespace: 'portico' }),
-    open: (peer) => live(peer)?.opened(peer),
-    message: (peer, message) => live(peer)?.received(message.rawData),
-    close: (peer, details) => live(peer)?.ended(details.code ?? 1005, details.reason ?? ''),
-    error: (peer) => live(peer)?.ended(1006, ''),
-  }
-  return {
-    hooks,
-    async admit(request, peer) {
-      const context = await admit(request, peer)
-      if (context instanceof Response) return context
-      const socket = new LiveSocket(context, report)
-      try {
-        socket.release = connections.hold(context, 'events', (reason) =>
-          reason === 'revoked' ? socket.close(4001, 'credential revoked') : socket.close(1001, 'the gateway stops'),
-        )
-      } catch (error) {
-        return refuse(context, error)
-      }
-      return { context: { socket } satisfies Carried, abandon: () => socket.ended(1006, '') }
-    },
-  }
+export const socketHooks: Partial<Hooks> = {
+  // One namespace: crossws keeps a set per namespace for ever, and its default is the path.
+  upgrade: () => ({ namespace: 'portico' }),
+  open: (peer) => live(peer)?.opened(peer),
+  message: (peer, message) => live(peer)?.received(message.rawData),
+  close: (peer, details) => live(peer)?.ended(details.code ?? 1005, details.reason ?? ''),
+  error: (peer) => live(peer)?.ended(1006, ''),
+}
+
+/** Makes the request a socket of its target. Throws 429 when its caller holds too many. */
+export async function upgrade(context: Context, report: Report): Promise<Response> {
+  const socket = new LiveSocket(context, report)
+  socket.release = context.hold('events', (reason) =>
+    reason === 'revoked' ? socket.close(4001, 'credential revoked') : socket.close(1001, 'the gateway stops'),
+  )
+  const answer = await context.peer.upgrade?.({ socket })
+  if (answer && answer.status !== 101) socket.ended(1006, '')
+  return answer as Response
 }
 
 class LiveSocket implements Socket {
@@ -60,11 +40,11 @@ class LiveSocket implements Socket {
   release: () => void = () => {}
   readonly #route: SocketRoute
   readonly #plugin: string
-  readonly #report: SocketsOptions['report']
+  readonly #report: Report
   #peer: WirePeer | undefined
   #isEnded = false
 
-  constructor(context: Context, report: SocketsOptions['report']) {
+  constructor(context: Context, report: Report) {
     this.principal = context.principal
     this.requestId = context.requestId
     // The runtimes' own request is spent by the upgrade.
@@ -92,22 +72,15 @@ class LiveSocket implements Socket {
 
   /** Forgets the peer at once: from a dead one no close event ever comes. */
   close(code = 1000, reason = ''): void {
-    if (this.#isEnded) return
-    try {
-      this.#peer?.close(code, reason)
-    } catch (error) {
-      this.#report(this.#plugin, `socket ${this.#route.path}`, error)
-    }
+    const peer = this.#peer
     this.ended(code, reason)
+    this.#run('close', () => peer?.close(code, reason))
   }
 
   opened(peer: WirePeer): void {
-    if (this.#isEnded) {
-      peer.close(1001, 'the gateway stops')
-      return
-    }
-    this.#peer = peer
-    this.#run('open', () => this.#route.open?.(this))
+    if (!this.#isEnded) this.#peer = peer
+    if (this.#isEnded) peer.close(1001, 'the gateway stops')
+    else this.#run('open', () => this.#route.open?.(this))
   }
 
   received(raw: unknown): void {

@@ -1,26 +1,15 @@
 /** The route table: every route of every plugin by its shape, so that a request finds its group, and two plugins never share an address. */
 import type { RouteGroupInfo, RouteInfo } from '../contract/kernel-service.ts'
 import type { Problem } from '../contract/problem.ts'
-import type { SocketRoute } from '../contract/socket.ts'
-import { type CompiledGroup, type CompiledPlugin, isUnder, toShape } from './compile.ts'
+import { type CompiledPlugin, isUnder, type Target } from './compile.ts'
 
 /** What becomes of one plugin's roots: its routes, or 503 with the reason. */
 export type TableEntry =
   | { readonly state: 'ready'; readonly compiled: CompiledPlugin }
   | { readonly state: 'failed' | 'blocked' | 'stopped'; readonly plugin: string; readonly paths: readonly string[]; readonly reason: string }
 
-/** Where a request goes. */
-export interface Target {
-  readonly group: CompiledGroup
-  readonly template: string
-  /** Its body, if it has one, must be JSON. */
-  readonly takesJson: boolean
-  /** Set for sockets; `group` is then one made for it. */
-  readonly socket?: SocketRoute
-}
-
 /** A plugin that does not run. */
-export type DownEntry = Exclude<TableEntry, { state: 'ready' }>
+type DownEntry = Exclude<TableEntry, { state: 'ready' }>
 
 /** The routes in force. It is never changed, only replaced. */
 export class RouteTable {
@@ -31,24 +20,20 @@ export class RouteTable {
   readonly #trees: ReadonlyMap<string, Tree>
   readonly #down: readonly { root: string; entry: DownEntry }[]
 
-  constructor(entries: readonly TableEntry[], trees: ReadonlyMap<string, Tree>) {
-    const ready = entries.flatMap((entry) => (entry.state === 'ready' ? [entry.compiled] : []))
+  constructor(plugins: readonly CompiledPlugin[], down: readonly DownEntry[], trees: ReadonlyMap<string, Tree>) {
+    const groups = plugins.flatMap((compiled) => compiled.groups)
     this.#trees = trees
-    this.roots = ready.map(({ plugin, paths }) => ({ plugin, paths }))
-    this.groups = ready.flatMap(({ groups }) => groups.map(({ plugin, access, app }) => ({ plugin, access, app })))
-    this.routes = ready.flatMap(({ groups, sockets }) =>
-      [...groups, ...sockets].flatMap(({ plugin, access, options, routes }) =>
-        routes.map(({ method, path }) => ({ plugin, method, path, access, stream: options.stream === true })),
-      ),
+    this.#down = down.flatMap((entry) => entry.paths.map((root) => ({ root, entry }))).sort((a, b) => b.root.length - a.root.length)
+    this.roots = plugins.map(({ plugin, paths }) => ({ plugin, paths }))
+    this.groups = groups.flatMap(({ plugin, access, app }) => (app ? [{ plugin, access, app }] : []))
+    this.routes = groups.flatMap(({ plugin, access, options, routes }) =>
+      routes.map(({ method, template }) => ({ plugin, method, path: template, access, stream: options.stream === true })),
     )
-    this.#down = entries
-      .flatMap((entry) => (entry.state === 'ready' ? [] : entry.paths.map((root) => ({ root, entry }))))
-      .sort((a, b) => b.root.length - a.root.length)
   }
 
   /** The route of this method (`WS` for sockets); HEAD finds GET's. A slash at the end does not matter. */
   find(method: string, path: string): Target | undefined {
-    const key = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path
+    const key = withoutSlash(path)
     return this.#trees.get(method)?.find(key) ?? (method === 'HEAD' ? this.#trees.get('GET')?.find(key) : undefined)
   }
 
@@ -69,67 +54,53 @@ export class RouteTable {
 export function assembleTable(entries: readonly TableEntry[]): { table: RouteTable; problems: Problem[] } {
   const problems: Problem[] = []
   const trees = new Map<string, Tree>()
-  const seen = new Map<string, { plugin: string; path: string }>()
-  for (const entry of entries) {
-    if (entry.state !== 'ready') continue
-    for (const group of [...entry.compiled.groups, ...entry.compiled.sockets]) {
-      for (const { method, path, takesJson, socket } of group.routes) {
-        const shape = `${method} ${toShape(path)}`
-        const other = seen.get(shape)
-        if (other) {
-          problems.push({
-            where: group.plugin,
-            key: `${method} ${path}`,
-            what: `the route has the same shape as one of ${other.plugin === group.plugin ? 'another group of this plugin' : `the plugin "${other.plugin}"`}`,
-            found: `${other.plugin}: ${method} ${other.path}`,
-            expected: 'every method and path in one group only',
-          })
-          continue
-        }
-        seen.set(shape, { plugin: group.plugin, path })
-        const tree = trees.get(method) ?? new Tree()
-        trees.set(method, tree.add(path, { group, template: path, takesJson, socket }))
-      }
-    }
+  const plugins = entries.flatMap((entry) => (entry.state === 'ready' ? [entry.compiled] : []))
+  for (const target of plugins.flatMap(({ groups }) => groups.flatMap(({ routes }) => routes))) {
+    const { group, method, template } = target
+    const tree = trees.get(method) ?? new Tree()
+    const first = trees.set(method, tree) && tree.add(target)
+    if (first === target) continue
+    const owner = first.group.plugin
+    problems.push({
+      where: group.plugin,
+      key: `${method} ${template}`,
+      what: `the route has the same shape as one of ${owner === group.plugin ? 'another group of this plugin' : `the plugin "${owner}"`}`,
+      found: `${owner}: ${method} ${first.template}`,
+      expected: 'every method and path in one group only',
+    })
   }
-  return { table: new RouteTable(entries, trees), problems }
+  const down = entries.flatMap((entry) => (entry.state === 'ready' ? [] : [entry]))
+  return { table: new RouteTable(plugins, down, trees), problems }
 }
 
+const withoutSlash = (path: string) => (path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path)
+
+/** Children by segment, or by what stands for any segment, or for all that follow: no segment has a slash. */
 interface Node {
-  literal: Map<string, Node>
-  parameter?: Node
+  readonly children: Map<string, Node>
   target?: Target
-  wildcard?: Target
 }
-
-const newNode = (): Node => ({ literal: new Map() })
+const parameter = '/:'
+const rest = '/*'
 
 /** The routes of one method: a map for fixed paths, else by segment: literal before parameter before wildcard. */
 class Tree {
   readonly #fixed = new Map<string, Target>()
-  readonly #root = newNode()
+  readonly #root: Node = { children: new Map() }
 
-  add(path: string, target: Target): this {
-    const key = path.length > 1 && path.endsWith('/') ? path.slice(0, -1) : path
-    if (!/[:*]/.test(key)) {
-      this.#fixed.set(key, target)
-      return this
-    }
+  /** Adds a route, unless there is one of its shape; returns the one that is there. */
+  add(target: Target): Target {
+    const path = withoutSlash(target.template)
     let node = this.#root
-    for (const segment of key.slice(1).split('/')) {
-      if (segment === '*') {
-        node.wildcard = target
-        return this
-      }
-      if (segment.startsWith(':')) node = node.parameter ??= newNode()
-      else {
-        const next = node.literal.get(segment) ?? newNode()
-        node.literal.set(segment, next)
-        node = next
-      }
+    for (const segment of path.slice(1).split('/')) {
+      const key = segment === '*' ? rest : segment.startsWith(':') ? parameter : segment
+      const next: Node = node.children.get(key) ?? { children: new Map() }
+      node.children.set(key, next)
+      node = next
     }
-    node.target = target
-    return this
+    node.target ??= target
+    if (!/[:*]/.test(path)) this.#fixed.set(path, node.target)
+    return node.target
   }
 
   find(path: string): Target | undefined {
@@ -137,12 +108,11 @@ class Tree {
   }
 }
 
-function walk(node: Node, path: string, from: number): Target | undefined {
-  if (from > path.length) return node.target
+function walk({ children, target }: Node, path: string, from: number): Target | undefined {
+  if (from > path.length) return target
   const slash = path.indexOf('/', from)
   const end = slash === -1 ? path.length : slash
-  const segment = path.slice(from, end)
-  const literal = node.literal.get(segment)
-  const found = (literal && walk(literal, path, end + 1)) ?? (node.parameter && segment !== '' ? walk(node.parameter, path, end + 1) : undefined)
-  return found ?? node.wildcard
+  const literal = children.get(path.slice(from, end))
+  const any = end > from ? children.get(parameter) : undefined
+  return (literal && walk(literal, path, end + 1)) ?? (any && walk(any, path, end + 1)) ?? children.get(rest)?.target
 }

@@ -1,10 +1,11 @@
-/** Bun: serve, sockets, signals. */
+/** Bun: serving, and upgrades. */
 import bunAdapter from 'crossws/adapters/bun'
 import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { closingMs, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { closingMs, type Listener, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
+type Wire = ReturnType<typeof bunAdapter>
 
 /** The seconds after which Bun cuts a silent connection at most; also what a handler has until its first byte. */
 const idleSeconds = 255
@@ -12,11 +13,13 @@ const idleSeconds = 255
 class BunPeer implements RuntimePeer {
   readonly #request: Request
   readonly #server: BunServer
+  readonly #wire: Wire
   readonly isLocal: boolean
 
-  constructor(request: Request, server: BunServer, isLocal: boolean) {
+  constructor(request: Request, server: BunServer, wire: Wire, isLocal: boolean) {
     this.#request = request
     this.#server = server
+    this.#wire = wire
     this.isLocal = isLocal
   }
 
@@ -27,18 +30,17 @@ class BunPeer implements RuntimePeer {
   idleTimeout(seconds: number): void {
     this.#server.timeout(this.#request, seconds)
   }
+
+  upgrade(context: object): Promise<Response | undefined> {
+    return this.#wire.handleUpgrade(Object.assign(this.#request, { context }), this.#server as never)
+  }
 }
 
 /** Bun as the kernel sees it. */
-export const bunRuntime: Runtime = {
-  name: 'bun',
-  version: Bun.version,
-  serve,
-  onSignal,
-}
+export const bunRuntime: Runtime = { name: 'bun', version: Bun.version, serve }
 
-async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions): Promise<Listener> {
-  const wire = bunAdapter({ hooks: sockets.hooks, idleTimeout: 60 })
+async function serve({ host, port, maxBodyBytes, handle, hooks }: ServeOptions): Promise<Listener> {
+  const wire = bunAdapter({ hooks, idleTimeout: 60 })
   const isLocal = isLoopbackHost(host)
   const server: BunServer = Bun.serve({
     hostname: host,
@@ -48,23 +50,9 @@ async function serve({ host, port, maxBodyBytes, handle, sockets }: ServeOptions
     maxRequestBodySize: Number.MAX_SAFE_INTEGER,
     development: false,
     websocket: { ...wire.websocket, maxPayloadLength: maxBodyBytes, backpressureLimit: 64 * 1_048_576 } as never,
-    fetch(request, server): Response | Promise<Response> {
-      const peer = new BunPeer(request, server, isLocal)
-      if (request.headers.get('upgrade')?.toLowerCase() === 'websocket') return upgrade(request, peer, server)
-      return handle(request, peer)
-    },
+    fetch: (request, server) => handle(request, new BunPeer(request, server, wire, isLocal)),
     error: () => new Response(null, { status: 500 }),
   })
-
-  async function upgrade(request: Request, peer: BunPeer, server: BunServer): Promise<Response> {
-    const admitted = await sockets.admit(request, peer)
-    if (admitted instanceof Response) return admitted
-    ;(request as { context?: object }).context = admitted.context
-    const refused = await wire.handleUpgrade(request, server as never)
-    if (refused) admitted.abandon()
-    return refused as Response
-  }
-
   return {
     host: server.hostname ?? host,
     port: server.port ?? port,

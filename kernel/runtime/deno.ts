@@ -1,10 +1,9 @@
-/** Deno: serve, sockets, signals. */
-
+/** Deno: serving, and upgrades. */
 import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
 import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { closingMs, type Listener, onSignal, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { closingMs, type Listener, type Runtime, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }
@@ -27,44 +26,23 @@ interface DenoGlobal {
 const deno = (globalThis as unknown as { Deno: DenoGlobal }).Deno
 
 /** Deno as the kernel sees it. */
-export const denoRuntime: Runtime = {
-  name: 'deno',
-  version: deno.version.deno,
-  serve,
-  onSignal,
-}
+export const denoRuntime: Runtime = { name: 'deno', version: deno.version.deno, serve }
 
-async function serve({ host, port, handle, sockets }: ServeOptions): Promise<Listener> {
-  const wire = denoAdapter({ hooks: complete(sockets.hooks), idleTimeout: 60 })
+async function serve({ host, port, handle, hooks }: ServeOptions): Promise<Listener> {
+  const wire = denoAdapter({ hooks: complete(hooks), idleTimeout: 60 })
   const isLocal = isLoopbackHost(host)
   const server = deno.serve(
     { hostname: host.replace(/^\[|\]$/g, ''), port, onListen() {}, onError: () => new Response(null, { status: 500 }) },
-    (request, info) => {
-      const peer: RuntimePeer = {
+    (request, info) =>
+      handle(request, {
         isLocal,
         get address() {
           return info.remoteAddr.hostname ?? 'unknown'
         },
-      }
-      if (request.headers.get('upgrade')?.toLowerCase() !== 'websocket') return handle(request, peer)
-      return upgrade(request, peer, info)
-    },
+        // It throws on a handshake that is none.
+        upgrade: (context) => wire.handleUpgrade(Object.assign(request, { context }), info as never).catch(() => new Response(null, { status: 400 })),
+      }),
   )
-
-  async function upgrade(request: Request, peer: RuntimePeer, info: DenoInfo): Promise<Response> {
-    const admitted = await sockets.admit(request, peer)
-    if (admitted instanceof Response) return admitted
-    ;(request as { context?: object }).context = admitted.context
-    try {
-      const response = await wire.handleUpgrade(request, info as never)
-      if (response.status !== 101) admitted.abandon()
-      return response
-    } catch {
-      admitted.abandon()
-      return new Response(null, { status: 400 })
-    }
-  }
-
   return {
     host: server.addr.hostname,
     port: server.addr.port,

@@ -9,18 +9,8 @@ export interface RuntimePeer {
   readonly isLocal?: boolean
   /** Bun: seconds of silence after which the connection is cut, 0 = never. Absent where there is no such time-out. */
   idleTimeout?(seconds: number): void
-}
-
-/** An upgrade that was let in: what crossws carries along, and what is called if it fails after all. */
-export interface SocketAdmission {
-  readonly context: object
-  abandon(): void
-}
-
-/** What stands before and behind the upgrade of a socket. */
-export interface SocketDoor {
-  readonly hooks: Partial<Hooks>
-  admit(request: Request, peer: RuntimePeer): Promise<SocketAdmission | Response>
+  /** Makes the request a socket, whose hooks find `carried` as `context`. Resolves to what is answered: nothing on Bun, 101 on Deno; anything else = it failed. */
+  upgrade?(carried: object): Promise<Response | undefined>
 }
 
 /** How to listen. */
@@ -31,7 +21,8 @@ export interface ServeOptions {
   /** Of one socket message, on Bun; the kernel judges bodies itself. */
   readonly maxBodyBytes: number
   handle(request: Request, peer: RuntimePeer): Response | Promise<Response>
-  readonly sockets: SocketDoor
+  /** Of sockets. */
+  readonly hooks: Partial<Hooks>
 }
 
 /** A listener. */
@@ -47,14 +38,6 @@ export interface Runtime {
   readonly name: 'bun' | 'deno'
   readonly version: string
   serve(options: ServeOptions): Promise<Listener>
-  onSignal(handler: (signal: 'SIGINT' | 'SIGTERM') => void): () => void
-}
-
-/** Both runtimes have Node's signals. */
-export function onSignal(handler: (signal: 'SIGINT' | 'SIGTERM') => void): () => void {
-  const [onInt, onTerm] = [() => handler('SIGINT'), () => handler('SIGTERM')]
-  process.on('SIGINT', onInt).on('SIGTERM', onTerm)
-  return () => void process.off('SIGINT', onInt).off('SIGTERM', onTerm)
 }
 
 /** ms that the last bytes get to leave before a listener is cut. */

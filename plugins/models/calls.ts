@@ -1,11 +1,10 @@
 /** Calls of providers in wire form: a place among the concurrent ones, a deadline to the head, and what the answer says of the provider's health. */
-import { type Clock, Deadlines, GatewayError, isGatewayError } from 'portico'
+import { type Clock, GatewayError, inTime, isGatewayError } from 'portico'
 import type { ModelProvider, WireCall, WireCallRequest, WireKind, WireRequest } from './contract.ts'
 import { type Health, refusal } from './health.ts'
 
 const defaultConcurrent = 1_024
 const defaultTimeoutMs = 600_000
-const waits = new Deadlines()
 
 /** One provider with its state. */
 export interface Upstream {
@@ -15,29 +14,20 @@ export interface Upstream {
   active: number
 }
 
-/** Calls it. Errors are those of `Models.call`. */
-export async function callUpstream(upstream: Upstream, kind: WireKind, request: WireCallRequest, clock: Clock): Promise<WireCall> {
+/** Calls the provider that `find` finds. Errors are those of `Models.call`. */
+export async function callUpstream(find: (provider: string) => Upstream, kind: WireKind, request: WireCallRequest, clock: Clock): Promise<WireCall> {
+  const upstream = find(request.provider)
   const { provider, health } = upstream
   const { maxConcurrent = defaultConcurrent, timeoutMs = defaultTimeoutMs } = provider
   const ask = provider[kind]
   if (!ask) {
-    throw new GatewayError(
-      'model_not_found',
-      `The provider "${provider.id}" has no ${kind === 'chat' ? 'chat models' : 'embeddings'}. GET /v1/models lists what there is.`,
-      {
-        param: 'model',
-      },
-    )
+    const what = kind === 'chat' ? 'chat models' : 'embeddings'
+    throw new GatewayError('model_not_found', `The provider "${provider.id}" has no ${what}. GET /v1/models lists what there is.`, { param: 'model' })
   }
   health.admit()
   if (upstream.active >= maxConcurrent) {
-    throw new GatewayError(
-      'rate_limit_exceeded',
-      `${maxConcurrent} calls to the provider "${provider.id}" are under way, which is its limit. Try again in a second.`,
-      {
-        retryAfter: 1,
-      },
-    )
+    const message = `${maxConcurrent} calls to the provider "${provider.id}" are under way, which is its limit. Try again in a second.`
+    throw new GatewayError('rate_limit_exceeded', message, { retryAfter: 1 })
   }
   upstream.active++
   let isOver = false
@@ -49,26 +39,14 @@ export async function callUpstream(upstream: Upstream, kind: WireKind, request: 
   const { signal, abort } = request.abort ? { signal: request.signal, abort: request.abort } : ownSignal(request.signal)
   const began = clock.now()
   let isLate = false
+  const late = () => {
+    isLate = true
+    const error = new GatewayError('upstream_timeout', `The provider "${provider.id}" did not answer within ${timeoutMs} ms.`)
+    abort(error)
+    return error
+  }
   try {
-    const { response, length, body } = await new Promise<Head>((resolve, reject) => {
-      const wait = waits.start(timeoutMs, () => {
-        isLate = true
-        const late = new GatewayError('upstream_timeout', `The provider "${provider.id}" did not answer within ${timeoutMs} ms.`)
-        abort(late)
-        reject(late)
-      })
-      askForHead(ask, { ...request, signal }, upstream, began).then(
-        (head) => {
-          waits.end(wait)
-          if (isLate) head.response.body?.cancel().catch(() => undefined)
-          resolve(head)
-        },
-        (error: unknown) => {
-          waits.end(wait)
-          reject(error)
-        },
-      )
-    })
+    const { response, length, body } = await inTime(askForHead(ask, request, signal, { upstream, began }), timeoutMs, late, discard)
     if (body === null || body instanceof ArrayBuffer) done()
     return {
       ...{ status: response.status, headers: response.headers, length, body, silenceMs: timeoutMs, done },
@@ -91,12 +69,33 @@ interface Head {
   readonly body: WireCall['body']
 }
 
-async function askForHead(ask: (request: WireRequest) => Promise<Response>, request: WireCallRequest, upstream: Upstream, began: number): Promise<Head> {
-  const { body, model, headers, signal, inOne = 0 } = request
+interface Asked {
+  readonly upstream: Upstream
+  readonly began: number
+}
+
+async function askForHead(
+  ask: (request: WireRequest) => Promise<Response>,
+  { body, model, headers, inOne = 0 }: WireCallRequest,
+  signal: AbortSignal,
+  { upstream, began }: Asked,
+): Promise<Head> {
   signal.throwIfAborted()
   const response = await ask({ body, model, headers, signal })
   judge(response.status, upstream, began)
-  return readHead(response, inOne)
+  const length = lengthOf(response.headers)
+  if (length === null || length > inOne) return { response, length, body: response.body }
+  try {
+    const whole = await response.arrayBuffer()
+    if (whole.byteLength !== length) throw new Error(`the body has ${whole.byteLength} of the announced ${length} bytes`)
+    return { response, length, body: whole }
+  } catch (error) {
+    return { response, length, body: new ReadableStream({ start: (stream) => stream.error(error) }) }
+  }
+}
+
+function discard({ response }: Head): void {
+  response.body?.cancel().catch(() => undefined)
 }
 
 /** A signal that follows the given one, and can be aborted. */
@@ -115,18 +114,6 @@ function judge(status: number, { provider, health }: Upstream, began: number): v
   else health.answered()
   if (status >= 300 && status < 400) {
     throw new GatewayError('upstream_error', `The provider "${provider.id}" answered with a redirect (${status}), which is not followed. Correct its baseUrl.`)
-  }
-}
-
-async function readHead(response: Response, inOne: number): Promise<Head> {
-  const length = lengthOf(response.headers)
-  if (length === null || length > inOne) return { response, length, body: response.body }
-  try {
-    const body = await response.arrayBuffer()
-    if (body.byteLength !== length) throw new Error(`the body has ${body.byteLength} of the announced ${length} bytes`)
-    return { response, length, body }
-  } catch (error) {
-    return { response, length, body: new ReadableStream({ start: (stream) => stream.error(error) }) }
   }
 }
 

@@ -77,7 +77,7 @@ export function createModels(options: ModelsOptions): Models & { stop(): void } 
       const { models } = catalog.index()
       return catalog.complete() ? models : catalog.settled().then(() => catalog.index().models)
     },
-    call: async (kind, request) => callUpstream(upstreamOf(request.provider), kind, request, clock),
+    call: (kind, request) => callUpstream(upstreamOf, kind, request, clock),
     languageModel({ provider, model }) {
       const made = upstreamOf(provider).provider.languageModel?.(model)
       return (

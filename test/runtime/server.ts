@@ -23,7 +23,7 @@ const http = createHttp({
             : null,
     },
   ],
-  log: { debug() {}, info() {}, warn() {}, error() {} },
+  requestLimits: () => [],
   clock: { now: Date.now, sleep: async () => {} },
   boundToLoopback: true,
   onError: (plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`),
@@ -111,16 +111,16 @@ const { compiled, problems } = await compilePlugin(
 )
 const { table, problems: conflicts } = assembleTable([{ state: 'ready', compiled }])
 if (problems.length + conflicts.length > 0) throw new Error(JSON.stringify([problems, conflicts]))
-http.setTable(table)
+http.table = table
 const listener = await runtime.serve({
   ...{ host: '127.0.0.1', port: 0, maxBodyBytes: 100_000 },
-  ...{ handle: (request, peer) => http.handle(request, peer), sockets: http.sockets },
+  ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
 })
 http.setOrigin(listener.host, listener.port)
 console.log(JSON.stringify({ port: listener.port, runtime: `${runtime.name} ${runtime.version}` }))
 // It must not outlive the test that started it.
 process.stdin.on('end', () => process.exit(1)).resume()
-runtime.onSignal((signal) => void stop(signal))
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(signal))
 
 async function stop(signal: string): Promise<never> {
   http.closeIntake()
