@@ -53,13 +53,10 @@ export function readConfig({ flags = {}, env, cwd, configText }: ReadConfigOptio
     const [nearest, expected] = [nearestName(key, variables), `one of ${variables.join(', ')}`]
     problems.push({ where: 'environment', key, what: 'this variable is unknown', nearest, expected })
   }
+  const port = readPort('flags', '--port', String(flags.port ?? ''), problems) ?? readPort('environment', 'PORTICO_PORT', env.PORTICO_PORT ?? '', problems)
   const host = flags.host ?? (env.PORTICO_HOST || undefined)
-  const flag = String(flags.port ?? '')
-  const [where, key, port] = flag === '' ? ['environment', 'PORTICO_PORT', env.PORTICO_PORT ?? ''] : ['flags', '--port', flag]
-  const isPort = /^\d{1,5}$/.test(port) && Number(port) <= 65_535
-  if (port !== '' && !isPort) problems.push({ where, key, what: 'is no port', found: JSON.stringify(port), expected: 'an integer from 0 to 65535' })
   const { gateway = {} } = table
-  if (isTable(gateway)) table.gateway = { ...gateway, ...(isPort && { port: Number(port) }), ...(host !== undefined && { host }) }
+  if (isTable(gateway)) table.gateway = { ...gateway, ...(port !== undefined && { port }), ...(host !== undefined && { host }) }
 
   const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
   const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
@@ -70,6 +67,12 @@ export function readConfig({ flags = {}, env, cwd, configText }: ReadConfigOptio
 export function isSwitchedOff(raw: RawConfig, plugin: string): boolean {
   const section = raw.table[plugin]
   return isTable(section) && section.enabled === false
+}
+
+function readPort(where: string, key: string, text: string, problems: Problem[]): number | undefined {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
+  if (text !== '') problems.push({ where, key, what: 'is no port', found: JSON.stringify(text), expected: 'an integer from 0 to 65535' })
+  return undefined
 }
 
 function readFile(path: string, asked: boolean, problems: Problem[]): { path: string; text: string; private: boolean } | null {
