@@ -55,13 +55,16 @@ describe('the database of a gateway', () => {
     const url = '[database]\nurl = "postgres://127.0.0.1:1/x"\n'
     const other = definePlugin({ ...base, id: 'other', setup: () => {} })
     expect(await idsOf('')).toContain('pglite')
-    expect(await idsOf('', [other])).toEqual(['pglite', 'other'])
+    expect(await idsOf('', [other])).toEqual(['pglite', 'event-log', 'other'])
     expect(await idsOf(url)).not.toContain('pglite')
-    expect(await idsOf(url, [other])).toEqual(['other'])
+    expect(await idsOf(url, [other])).toEqual(['event-log', 'other'])
     expect((await planOf(`${url}[pglite]\nsilenceMs = "x"\n`)).problems).toEqual([])
     const database = await postgres.newDatabase()
     await using gateway = await startTestGateway({ only: [other], databaseUrl: database })
-    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => [id, state])).toEqual([['other', 'ready']])
+    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => [id, state])).toEqual([
+      ['event-log', 'ready'],
+      ['other', 'ready'],
+    ])
     expect([gateway.gateway.kernel.database.kind, gateway.gateway.socketPath, existsSync(join(gateway.dataDir, 'db'))]).toEqual(['postgres', null, false])
   }, 30_000)
 
@@ -96,6 +99,7 @@ describe('the database of a gateway', () => {
     const gateway = await startTestGateway({ only: [user, plugin], config: '[own-server]\nname = "configured"\n' })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => [id, state])).toEqual([
       ['own-server', 'ready'],
+      ['event-log', 'ready'],
       ['user', 'ready'],
     ])
     expect(gateway.gateway.socketPath).toContain('.s.PGSQL.5432')

@@ -1,6 +1,7 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
+import { databaseServer } from '../contract/database.ts'
 import { eventLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
@@ -66,8 +67,9 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
     return { ...entry, needs, after, config: resolved.sections[id], onFailure: resolved.onFailure[id] ?? onFailure }
   })
   problems.push(...raw.problems, ...resolved.problems)
-  // The event log comes first, behind what it needs itself: everybody after it may publish as soon as it is set up.
-  const sorted = inOrder([...placed.filter(({ plugin }) => plugin.id === log), ...placed], problems)
+  // First what serves the database, then the event log, each behind what it needs itself: everybody after may publish as soon as it is set up.
+  const ahead = [services.get(databaseServer.id)?.owner, log].flatMap((id) => placed.filter(({ plugin }) => plugin.id === id))
+  const sorted = inOrder([...ahead, ...placed], problems)
   const late = sorted.findIndex(({ plugin }) => plugin.id === log) + 1
   const first = log === undefined ? [] : [log]
   const order = sorted.map((entry, index) =>

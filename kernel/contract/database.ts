@@ -18,7 +18,7 @@ export interface DatabaseServer {
   readonly socketPath: string
 }
 
-/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, and only when `database.url` is absent. */
+/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, under the data folder's lock, and only when `database.url` is absent; it ends after the store. */
 export const databaseServer = defineService<DatabaseServer>('database-server')
 
 /** The store as the service `kernel` shows it, for plugins that bring their own SQL: an event log, a queue. */

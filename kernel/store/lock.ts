@@ -27,12 +27,12 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   const pidFile = join(dataDir, 'lock.pid')
   try {
     database.exec('pragma busy_timeout = 0; pragma locking_mode = exclusive; begin exclusive')
+    await writeFile(pidFile, `${process.pid}`)
   } catch (cause) {
     database.close()
     throw /locked/.test(String(cause)) ? await inUse(pidFile, cause) : cause
   }
   held.add(database)
-  await writeFile(pidFile, `${process.pid}`)
   return { release: () => void (held.delete(database) && database.close()) }
 }
 

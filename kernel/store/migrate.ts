@@ -37,12 +37,11 @@ export async function createMigrate(pool: pg.Pool, log: Logger): Promise<Migrate
       return known === undefined
     }
     if (!migrations.some(isNew)) return
-    let client: pg.PoolClient | undefined
+    const client = await pool.connect().catch((cause) => Promise.reject(failed(plugin, '', cause)))
+    // The client's own limit is for a server that went silent.
+    const patient = (text: string) => client.query({ text, query_timeout: longestMs } as pg.QueryConfig)
     let current = ''
     try {
-      client = await pool.connect()
-      // The client's own limit is for a server that went silent.
-      const patient = (text: string) => client?.query({ text, query_timeout: longestMs } as pg.QueryConfig)
       await patient(begin)
       // Another node may have been faster.
       await read(client)
@@ -58,7 +57,7 @@ export async function createMigrate(pool: pg.Pool, log: Logger): Promise<Migrate
       throw cause instanceof GatewayError ? cause : failed(plugin, current, cause)
     } finally {
       // The connection ends, and with it whatever was not committed.
-      client?.release(true)
+      client.release(true)
     }
   }
 }
