@@ -66,7 +66,9 @@ async function setUpServer(loaded: LoadedPlugin | undefined, options: DataOption
   for (const { value } of resolved.secrets) options.redactor.add(value)
   const instance = new Instance({ ...planned, onFailure: 'abort' }, hostWithoutStore(loaded.plugin.id, options))
   options.undo.push(() => instance.unwind('stopped'))
-  const breaches = await instance.setup()
+  const breaches = await instance.setup((id) => {
+    throw tooEarly(loaded.plugin.id, `service "${id}"`)
+  })
   if (breaches.length > 0) throw new PlanError(breaches)
   return instance
 }
@@ -81,7 +83,11 @@ function hostWithoutStore(plugin: string, { raw, clock, logFor, redactor }: Data
   return new Proxy(there as InstanceHost, {
     get(host, name) {
       if (name in host) return Reflect.get(host, name)
-      throw new GatewayError('internal_error', `It serves the database and is set up before the store opens: it has no ${String(name)}.`, { plugin })
+      throw tooEarly(plugin, String(name))
     },
   })
+}
+
+function tooEarly(plugin: string, what: string): GatewayError {
+  return new GatewayError('internal_error', `It serves the database and is set up before the store opens: it has no ${what}.`, { plugin })
 }

@@ -19,5 +19,17 @@ export const systemError = defineEvent('system:error', t.Object({ plugin: t.Stri
   summary: 'Something broke its contract: a listener threw, an event could not be handled. At most one per plugin and cause in ten seconds',
 })
 
+const ids = t.Array(t.String())
+export const configPatched = defineEvent(
+  'config:patched',
+  t.Object({ keys: ids, started: ids, restarted: ids, reconfigured: ids, stopped: ids, needsRestart: ids, by: t.Nullable(t.String()) }),
+  { scope: admin, durable: true, summary: 'A changed config, or a plugin loaded anew, was taken. It names keys, never values' },
+)
+export const secretAccessed = defineEvent('secret:accessed', t.Object({ section: t.String(), key: t.String(), reference: t.String() }), {
+  scope: admin,
+  durable: true,
+  summary: 'A reference to a secret in the config was resolved, at a start or because it changed',
+})
+
 /** All of them: the kernel's part of the catalogue. */
-export const kernelEvents = [pluginReady, pluginFailed, pluginBlocked, pluginStopped, systemError] as const
+export const kernelEvents = [pluginReady, pluginFailed, pluginBlocked, pluginStopped, systemError, configPatched, secretAccessed] as const

@@ -1,57 +1,59 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
 import type { Bus } from '../bus/bus.ts'
-import { redactConfig } from '../config/index.ts'
+import { type RawConfig, redactConfig } from '../config/index.ts'
 import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
 import type { Store } from '../store/open.ts'
 import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
+import type { Faults } from './faults.ts'
 import type { Instance } from './instance.ts'
 import type { Plan } from './plan.ts'
+import type { Plugins } from './plugins.ts'
 import type { Slots } from './slots.ts'
 
-/** The kernel's parts, as the service reads them. */
-export interface KernelParts {
-  readonly version: string
-  readonly runtime: string
-  readonly startedAt: number
-  readonly dataDir: string
-  readonly configFile: string | null
+/** What runs now: the plan, and the config it was made from. */
+export interface Running {
   readonly plan: Plan
-  readonly instances: ReadonlyMap<string, Instance>
+  readonly raw: RawConfig
+}
+
+/** The kernel's parts, as the service reads them; what it does is handed through. */
+export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'blame' | 'report'> {
+  running(): Running
+  readonly plugins: Plugins
   readonly http: Http
   readonly bus: Bus
   readonly store: Store
   readonly slots: Slots
-  faults(): number
+  readonly faults: Faults
 }
 
 /** Makes the service. */
-export function createKernelService(parts: KernelParts): Kernel {
-  const { plan, http, bus, store, slots } = parts
+export function createKernelService({ running, plugins, http, bus, store, slots, faults, ...given }: KernelParts): Kernel {
   return {
-    version: parts.version,
-    startedAt: parts.startedAt,
-    dataDir: parts.dataDir,
-    runtime: parts.runtime,
+    ...given,
     database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction, isConnectionError },
-    plugins: () => plan.order.map((planned) => pluginInfo(planned, parts.instances.get(planned.plugin.id))),
+    plugins: () => running().plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,
-    eventTypes: () => plan.events,
-    scopes: () => plan.scopes,
+    eventTypes: () => running().plan.events,
+    scopes: () => running().plan.scopes,
     stats() {
       const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
       const states: Record<string, number> = {}
-      for (const { state } of parts.instances.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
+      for (const { state } of plugins.running.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
       return {
         gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), store.stats(), states),
-        counters: Object.assign({ faults: parts.faults() }, ...sources.map(({ counters }) => counters)),
+        counters: Object.assign({ faults: faults.count() }, ...sources.map(({ counters }) => counters)),
       }
     },
     onRequest: (listener) => http.onRequest(listener),
-    health: async () => [await databaseHealth(store), pluginsHealth(parts.instances)],
-    config: () => ({ values: redactConfig(plan.resolved), sections: plan.sections, file: parts.configFile }),
+    health: async () => [await databaseHealth(store), pluginsHealth(plugins.running)],
+    config() {
+      const { plan, raw } = running()
+      return { values: redactConfig(plan.resolved), sections: plan.sections, file: raw.file, text: raw.text }
+    },
     revoke: (via) => http.revoke(via),
     eventView: bus.view,
     subscribeAll: bus.subscribeAll,

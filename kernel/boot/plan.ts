@@ -20,6 +20,8 @@ export interface PlannedPlugin extends LoadedPlugin {
   readonly index: number
   /** Ids of the plugins that provide what it requires. */
   readonly needs: readonly string[]
+  /** Ids of the plugins whose services it is given, optional ones too. */
+  readonly uses: readonly string[]
   /** Ids of all plugins that are set up before it, if they are loaded: they provide what it uses, or own the slots it adds to. */
   readonly after: readonly string[]
   readonly config: unknown
@@ -63,8 +65,9 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const placed = plugins.map((entry) => {
     const { id, requires = {}, optional = {}, adds = [], onFailure = 'continue' } = entry.plugin
     const needs = ownersOf(id, Object.values(requires), services, 'no loaded plugin provides this service')
-    const after = [...needs, ...ownersOf(id, Object.values(optional), services), ...ownersOf(id, adds, slots, 'no loaded plugin owns this slot')]
-    return { ...entry, needs, after, config: resolved.sections[id], onFailure: resolved.onFailure[id] ?? onFailure }
+    const uses = [...needs, ...ownersOf(id, Object.values(optional), services)]
+    const after = [...uses, ...ownersOf(id, adds, slots, 'no loaded plugin owns this slot')]
+    return { ...entry, needs, uses, after, config: resolved.sections[id], onFailure: resolved.onFailure[id] ?? onFailure }
   })
   problems.push(...raw.problems, ...resolved.problems)
   // First what serves the database, then the event log, each behind what it needs itself: everybody after may publish as soon as it is set up.

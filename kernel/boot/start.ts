@@ -1,32 +1,45 @@
 /** Starts a gateway: config, plan, database, plugins, route table, listener; and stops it in the reverse order. */
 import manifest from '../../package.json' with { type: 'json' }
-import { createBus } from '../bus/bus.ts'
-import { exposedSecrets, isSwitchedOff, kernelSections, type RawConfig, type ReadConfigOptions, readConfig, resolveConfig } from '../config/index.ts'
+import { type Bus, createBus } from '../bus/bus.ts'
+import {
+  changedKeys,
+  isSwitchedOff,
+  kernelSections,
+  type RawConfig,
+  type ReadConfigOptions,
+  type ResolvedSecret,
+  readConfig,
+  resolveConfig,
+} from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import type { Kernel } from '../contract/kernel-service.ts'
+import type { Kernel, ReloadOptions, ReloadReport } from '../contract/kernel-service.ts'
 import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
-import { PlanError } from '../contract/problem.ts'
+import { formatProblem, PlanError } from '../contract/problem.ts'
 import { t } from '../contract/schema.ts'
 import { createHttp, type Http } from '../http/http.ts'
-import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
+import { createBlame, toPath } from './blame.ts'
 import { builtins, infrastructure } from './builtins.ts'
 import { systemClock } from './clock.ts'
 import { type Data, type DataOptions, isProvider, noDatabase, openData } from './data.ts'
 import { createFaults } from './faults.ts'
-import type { Instance, InstanceHost } from './instance.ts'
-import { createKernelService } from './kernel-service.ts'
-import { publishStates, readyPlugins, setupPlugins, tableEntry } from './lifecycle.ts'
-import { type LoadedPlugin, loadPlugins } from './load.ts'
+import { configPatched, secretAccessed } from './kernel-events.ts'
+import { createKernelService, type Running } from './kernel-service.ts'
+import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
 import { makePlan, type Plan } from './plan.ts'
+import { Plugins } from './plugins.ts'
 import { Slots } from './slots.ts'
+import { catchUncaught } from './uncaught.ts'
 
 /** What in-process callers name as the port when config says "any free one". */
 export const defaultPort = 4766
+
+/** Keys that are read once, at the start. */
+const fixedKeys = /^(gateway\.(host|port|allowPublicBind)|database)\b/
 
 /** The version of the package. */
 export const version: string = manifest.version
@@ -41,6 +54,8 @@ export interface GatewayOptions extends ReadConfigOptions {
   authMethods?: readonly AuthMethod[]
   /** What must never be written. */
   secrets?: readonly string[]
+  /** The process is the gateway's own: what nobody caught anywhere in it is reported, and survived; told of an error of the kernel's own, end it. */
+  onFatal?(error: unknown): void
   /** False: no listener; the app is called through `fetch`. */
   listen?: boolean
   clock?: Clock
@@ -113,18 +128,18 @@ interface Start extends DataOptions {
   unwind(): Promise<void>
 }
 
-async function run(plan: Plan, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
-  const { options, raw, clock, logFor, undo } = start
-  for (const warning of exposedSecrets(raw, plan.resolved.secrets)) logFor('kernel').warn(warning)
-  const { gateway: config } = plan.resolved
+async function run(first: Plan, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
+  const { options, clock, logFor, redactor, undo } = start
+  let running: Running = { plan: first, raw: start.raw }
+  const { gateway: config } = first.resolved
   const runtime = await currentRuntime()
-  const redact = (text: string) => start.redactor.apply(text)
+  const redact = (text: string) => redactor.apply(text)
   const faults = createFaults(logFor, () => bus, redact)
   const bus = createBus({ clock, log: logFor('kernel'), onError: faults.report })
   const slots = new Slots(faults.report)
   for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
 
-  const http: Http = createHttp({
+  const http = createHttp({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
@@ -134,29 +149,67 @@ async function run(plan: Plan, { store, server, socketPath }: Data, start: Start
     onError: faults.report,
   })
   http.setOrigin(config.host, config.port || defaultPort)
-  const instances = new Map<string, Instance>(server ? [[server.id, server]] : [])
-  const kernel = createKernelService({
-    ...{ version, startedAt: clock.now(), dataDir: raw.dataDir, configFile: raw.file, runtime: `${runtime.name} ${runtime.version}` },
-    ...{ plan, instances, http, bus, store, slots, faults: faults.count },
+  const plugins = new Plugins({
+    ...{ bus, slots, clock, logFor, db: store.db, dataDir: start.raw.dataDir, onError: faults.report, redact, migrate: store.migrate },
+    kernelService: (id) => (id === 'kernel' ? kernel : undefined),
+    setTable(table) {
+      http.table = table
+    },
+    drain: (groups) => http.drain(running.plan.resolved.gateway.shutdownDeadlineMs, groups),
   })
-  const host: InstanceHost = {
-    ...{ bus, slots, clock, logFor, db: store.db, dataDir: raw.dataDir, onError: faults.report, redact },
-    service: (id) => (id === 'kernel' ? kernel : findService(instances, id)),
+
+  /** What the config says now, or would say with that text. The database stays the one that is open. */
+  async function read(text?: string): Promise<Running> {
+    const raw = readConfig(options.configText === undefined ? { ...options, fileText: text } : { ...options, configText: text ?? running.raw.text })
+    return { raw, plan: await planFrom(raw, start.url, options) }
   }
 
-  bus.register(plan.events)
-  undo.push(() => bus.stop())
-  undo.push(() => stopPlugins(instances, bus))
-  await setupPlugins(plan, store, host, instances)
-  putTable(http, instances)
-  await readyPlugins(instances, host)
-  putTable(http, instances)
-  await publishStates(instances.values(), bus)
+  async function reload({ text, restart = [], by }: ReloadOptions): Promise<ReloadReport> {
+    for (const { plugin, from } of running.plan.order) if (restart.includes(plugin.id)) renewPlugin(from, running.raw.baseDir)
+    const next = await read(text)
+    const { problems, resolved } = next.plan
+    if (problems.length > 0) throw new PlanError(problems)
+    for (const { value } of resolved.secrets) redactor.add(value)
+    const change = await plugins.change(next.plan, new Set(restart))
+    const keys = changedKeys(running.plan.resolved.sections, resolved.sections)
+    running = next
+    http.configure(resolved.gateway)
+    if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log, redactor)
+    const report = { keys, ...change, needsRestart: [...change.needsRestart, ...keys.filter((key) => fixedKeys.test(key))] }
+    await bus.publish('kernel', configPatched, { ...report, by: by ?? null })
+    await tellSecrets(next.plan, bus, ({ section, key }) => keys.some((changed) => `${section}.${key}`.startsWith(changed)))
+    return report
+  }
 
+  /** Reloads one after the other. */
+  let reloading: Promise<unknown> = Promise.resolve()
+  const blame = () => createBlame(running.plan.order.flatMap(({ plugin, file }) => (file === undefined ? [] : [{ plugin: plugin.id, file }])))
+  const kernel: Kernel = createKernelService({
+    ...{ version, startedAt: clock.now(), dataDir: start.raw.dataDir, runtime: `${runtime.name} ${runtime.version}` },
+    ...{ plugins, http, bus, store, slots, faults, running: () => running },
+    check: async (text) => (await read(text)).plan.problems.map(formatProblem),
+    reload(asked = {}) {
+      const next = reloading.then(() => reload(asked))
+      reloading = next.catch(() => undefined)
+      return next
+    },
+    blame: (files) => blame().of(files.map(toPath)),
+    report: faults.report,
+  })
+  if (options.onFatal) {
+    const { onFatal } = options
+    const release = catchUncaught({ blame: (error) => blame().ofError(error), report: faults.report, onFatal })
+    undo.push(async () => release())
+  }
+
+  undo.push(() => bus.stop())
+  undo.push(() => plugins.stop())
+  await plugins.start(first, server)
+  await tellSecrets(first, bus)
   undo.push(async () => {
     http.closeIntake()
-    http.endEvents()
-    await http.drain(config.shutdownDeadlineMs)
+    await reloading
+    await http.drain(running.plan.resolved.gateway.shutdownDeadlineMs)
   })
   const url = options.listen === false ? null : await listen(http, config, runtime, undo)
 
@@ -164,11 +217,17 @@ async function run(plan: Plan, { store, server, socketPath }: Data, start: Start
   return {
     url,
     kernel,
-    dataDir: raw.dataDir,
+    dataDir: start.raw.dataDir,
     socketPath,
     fetch: async (request) => http.handle(request, { address: '' }),
     stop: () => (stopping ??= start.unwind()),
   }
+}
+
+/** An event for each reference to a secret that was resolved. */
+async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: ResolvedSecret) => boolean = () => true): Promise<void> {
+  const references = resolved.secrets.filter((secret) => secret.reference !== null && isMeant(secret))
+  await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
 }
 
 /** Loads and plans. `found` is told of the plugin that serves the database as soon as it is loaded, or that there is none. */
@@ -191,29 +250,6 @@ async function planFrom(raw: RawConfig, url: string | undefined, options: Gatewa
   const plan = makePlan(planned, raw, [...Object.keys(builtins), ...all.map(({ plugin }) => plugin.id)])
   const missing = url === undefined && !planned.some((loaded) => isProvider(loaded)) ? [noDatabase] : []
   return { ...plan, problems: [...problems, ...plan.problems, ...missing] }
-}
-
-function putTable(http: Http, instances: ReadonlyMap<string, Instance>): void {
-  const { table, problems } = assembleTable([...instances.values()].map(tableEntry))
-  if (problems.length > 0) throw new PlanError(problems)
-  http.table = table
-}
-
-function findService(instances: ReadonlyMap<string, Instance>, id: string): unknown {
-  for (const instance of instances.values()) {
-    if (instance.state === 'ready' || instance.state === 'pending') {
-      const service = instance.services().get(id)
-      if (service !== undefined) return service
-    }
-  }
-  return undefined
-}
-
-/** Stops all but the one that serves the database: the others' end is written there. */
-async function stopPlugins(instances: ReadonlyMap<string, Instance>, bus: ReturnType<typeof createBus>): Promise<void> {
-  const stopped = [...instances.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
-  for (const instance of stopped) await instance.unwind('stopped')
-  await publishStates(stopped, bus)
 }
 
 async function listen(

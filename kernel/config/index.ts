@@ -1,4 +1,6 @@
 /** Turns what was written into what is meant: aliases, each section against its schema, and the rules between keys. */
+
+import { isDeepStrictEqual } from 'node:util'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { ConfigSection } from '../contract/kernel-service.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
@@ -11,7 +13,7 @@ import { isTable, type Table } from './table.ts'
 
 export { sectionAliases } from './aliases.ts'
 export { type ConfigFlags, isSwitchedOff, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
-export { exposedSecrets, redactConfig } from './secrets.ts'
+export { exposedSecrets, type ResolvedSecret, redactConfig } from './secrets.ts'
 export { type GatewayConfig, type KernelConfig, kernelSections, pluginSection } from './sections.ts'
 
 /** The config as the gateway uses it. With problems, values at fault are their defaults. */
@@ -52,4 +54,13 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
     problems.push({ where: 'gateway', key: 'host', what: 'others could reach this address', found: JSON.stringify(config.gateway.host), expected })
   }
   return { ...config, sections: resolved, onFailure, secrets, problems }
+}
+
+/** Where two configs differ: `gateway.maxStreams`, a list by its own key, a whole section when only one has it. */
+export function changedKeys(before: Readonly<Table>, after: Readonly<Table>): string[] {
+  return [...new Set([...Object.keys(before), ...Object.keys(after)])].flatMap((key) => {
+    const [old, now] = [before[key], after[key]]
+    if (isTable(old) && isTable(now)) return changedKeys(old, now).map((inner) => `${key}.${inner}`)
+    return isDeepStrictEqual(old, now) ? [] : [key]
+  })
 }

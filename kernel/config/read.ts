@@ -17,6 +17,8 @@ export type ConfigFlags = { port?: string | number } & Partial<Record<'config' |
 export interface RawConfig {
   /** The file's full path; null when there is none. */
   readonly file: string | null
+  /** What was read. */
+  readonly text: string
   /** What relative paths in the file start from. */
   readonly baseDir: string
   readonly dataDir: string
@@ -38,16 +40,19 @@ export interface ReadConfigOptions {
   cwd: string
   /** TOML instead of a file. */
   configText?: string
+  /** TOML instead of what stands in the file. */
+  fileText?: string
 }
 
 /** Reads the config. Never throws: what is wrong is in `problems`. */
-export function readConfig({ flags = {}, env, cwd, configText }: ReadConfigOptions): RawConfig {
+export function readConfig({ flags = {}, env, cwd, configText, fileText }: ReadConfigOptions): RawConfig {
   const problems: Problem[] = []
   const home = env.HOME || homedir()
   const path = (value: string) => resolve(cwd, value.startsWith('~/') ? join(home, value.slice(2)) : value)
   const asked = flags.config ?? (env.PORTICO_CONFIG || undefined)
-  const file = configText === undefined ? readFile(path(asked ?? 'portico.toml'), asked !== undefined, problems) : null
-  const { plugins, table } = splitSections(parseToml(configText ?? file?.text ?? '', file?.path ?? 'portico.toml', problems), problems)
+  const file = configText === undefined ? readFile(path(asked ?? 'portico.toml'), asked !== undefined && fileText === undefined, problems) : null
+  const text = configText ?? fileText ?? file?.text ?? ''
+  const { plugins, table } = splitSections(parseToml(text, file?.path ?? 'portico.toml', problems), problems)
 
   for (const key of Object.keys(env).filter((name) => name.startsWith('PORTICO_') && !variables.includes(name))) {
     const [nearest, expected] = [nearestName(key, variables), `one of ${variables.join(', ')}`]
@@ -60,7 +65,17 @@ export function readConfig({ flags = {}, env, cwd, configText }: ReadConfigOptio
 
   const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
   const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
-  return { file: file?.path ?? null, baseDir: file ? dirname(file.path) : cwd, dataDir, plugins, table, env, privateFile: file?.private ?? true, problems }
+  return {
+    file: file?.path ?? null,
+    text,
+    baseDir: file ? dirname(file.path) : cwd,
+    dataDir,
+    plugins,
+    table,
+    env,
+    privateFile: file?.private ?? true,
+    problems,
+  }
 }
 
 /** True when the plugin's section says `enabled = false`. */

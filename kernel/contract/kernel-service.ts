@@ -86,6 +86,32 @@ export interface EventView {
   filter(): LogFilter
 }
 
+/** Ids of the plugins that a change has touched. */
+export interface PluginChange {
+  readonly started: readonly string[]
+  readonly restarted: readonly string[]
+  readonly reconfigured: readonly string[]
+  readonly stopped: readonly string[]
+  /** Their config changed, but they cannot be exchanged while the gateway runs. */
+  readonly needsRestart: readonly string[]
+}
+
+/** What a reload did. */
+export interface ReloadReport extends PluginChange {
+  /** Keys whose values changed: `gateway.maxStreams`. */
+  readonly keys: readonly string[]
+}
+
+/** What to reload. */
+export interface ReloadOptions {
+  /** Text of the config file instead of what stands in it; it is not written. */
+  readonly text?: string
+  /** Plugins to set up anew even if nothing changed for them; a third party's module is loaded again. */
+  readonly restart?: readonly string[]
+  /** The id of the principal who asked. */
+  readonly by?: string
+}
+
 /** The kernel's service. */
 export interface Kernel {
   readonly version: string
@@ -105,8 +131,19 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** Asks every component, each under a deadline of a second. */
   health(): Promise<readonly ComponentHealth[]>
-  /** The running config, secrets redacted; what may stand in it; the file it came from. */
-  config(): { values: JsonSchema; sections: readonly ConfigSection[]; file: string | null }
+  /** The running config, secrets redacted; what may stand in it; the file it came from (or `./portico.toml`, which does not exist), and its text. */
+  config(): { values: JsonSchema; sections: readonly ConfigSection[]; file: string | null; text: string }
+  /**
+   * Takes the config as it stands now. One after the other; what runs goes on until the new is ready.
+   * @throws GatewayError `plan_invalid` or `plugin_failed`, with every problem: then nothing has changed
+   */
+  reload(options?: ReloadOptions): Promise<ReloadReport>
+  /** Checks a text of the config file as a start would; gives every problem as one line. */
+  check(text: string): Promise<readonly string[]>
+  /** The plugin whose code the files of a stack are, innermost first; `kernel`, or `unknown plugin`. */
+  blame(files: readonly string[]): string
+  /** Reports a fault of a plugin: logged, counted, published as `system:error`. */
+  report(plugin: string, what: string, error: unknown): void
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
   /** What this principal may see of all events, or of those types: patterns `message:*`, `key:created`, `*`. Throws `GatewayError` on a malformed pattern. */

@@ -13,7 +13,7 @@ export interface ContextHost {
   readonly boundToLoopback: boolean
   readonly connections: Connections
   /** Null when no proxy is trusted. */
-  readonly isTrustedProxy: ((address: string) => boolean) | null
+  isTrustedProxy: ((address: string) => boolean) | null
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{1,128}$/

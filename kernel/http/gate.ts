@@ -27,8 +27,12 @@ export class Gate {
   readonly #pending = new Map<string, Promise<AuthResult | null>>()
   #revocations = 0
 
+  /** Accepts `?token=` on streams and sockets. */
+  allowQueryToken: boolean
+
   constructor(options: GateOptions) {
     this.#options = options
+    this.allowQueryToken = options.allowQueryToken
   }
 
   /** Verified tokens in memory. */
@@ -63,7 +67,7 @@ export class Gate {
     const query = new URLSearchParams(url.slice(queryAt + 1))
     const isLive = socket !== undefined || (group.options.stream === true && (request.method === 'GET' || request.method === 'HEAD'))
     const queryToken = query.get('token') ?? undefined
-    if (queryToken !== undefined && !(isLive && this.#options.allowQueryToken)) {
+    if (queryToken !== undefined && !(isLive && this.allowQueryToken)) {
       const next = isLive ? 'send a header, take a ticket from POST /api/tickets, or set gateway.allowQueryToken' : 'send it as Authorization: Bearer'
       throw new GatewayError('invalid_request', `A token does not belong into a URL, where logs keep it; ${next}.`, { param: 'token' })
     }

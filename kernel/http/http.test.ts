@@ -419,10 +419,9 @@ describe('stopping', () => {
     await send('/t/events')
     await send('/t/work')
     http.closeIntake()
-    http.endEvents()
-    expect(log).toEqual(['stopping'])
     let isDrained = false
     const drained = http.drain(5_000).then(() => (isDrained = true))
+    expect(log).toEqual(['stopping'])
     finish()
     expect(await (await slow).text()).toBe('done')
     await Bun.sleep(5)

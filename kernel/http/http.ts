@@ -11,6 +11,7 @@ import { setContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { trustedProxies } from './address.ts'
 import { limitBody } from './body.ts'
+import type { CompiledGroup } from './compile.ts'
 import { Connections } from './connections.ts'
 import { Context, type ContextHost } from './context.ts'
 import { Door, preflightHeaders } from './door.ts'
@@ -48,8 +49,10 @@ export class Http {
   readonly #host: ContextHost
   readonly #connections: Connections
   readonly #underWay = new Deadlines<Context>()
-  readonly #door: Door
   readonly #gate: Gate
+  #config: GatewayConfig
+  #door: Door
+  #origin: [host: string, port: number] | undefined
   readonly #listeners = new Set<(record: RequestRecord) => void>()
   #isClosed = false
   #total = 0
@@ -57,6 +60,7 @@ export class Http {
   constructor(options: HttpOptions) {
     const { config, clock, boundToLoopback, authMethods } = options
     this.#options = options
+    this.#config = config
     this.#connections = new Connections(config.maxStreams, options.onError)
     this.#door = new Door(config)
     this.#gate = new Gate({ authMethods, allowQueryToken: config.allowQueryToken, now: () => clock.now() })
@@ -65,6 +69,7 @@ export class Http {
 
   /** After listening: the names this gateway answers to depend on it. */
   setOrigin(host: string, port: number): void {
+    this.#origin = [host, port]
     this.#door.setOrigin(host, port)
   }
 
@@ -96,17 +101,27 @@ export class Http {
     this.#isClosed = true
   }
 
-  /** Ends event streams and sockets (1001). */
-  endEvents(): void {
-    this.#connections.end('stopping', ({ kind }) => kind === 'events')
+  /**
+   * Ends event streams and sockets (1001) at once; waits for requests without a head and for `work` holds, at the deadline ends them, and gives them half a
+   * second more. With `groups` it is about what these have begun, and nothing else.
+   */
+  async drain(deadlineMs: number, groups?: ReadonlySet<CompiledGroup>): Promise<void> {
+    const isMeant = ({ target }: Context) => !groups || (target !== undefined && groups.has(target.group))
+    this.#connections.end('stopping', ({ kind, context }) => kind === 'events' && isMeant(context))
+    if (await this.#isIdle(deadlineMs, isMeant)) return
+    this.#connections.end('stopping', ({ context }) => isMeant(context))
+    for (const context of this.#underWay) if (isMeant(context)) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
+    await this.#isIdle(500, isMeant)
   }
 
-  /** Waits for requests without a head and for `work` holds; at the deadline ends them, and gives them half a second more. */
-  async drain(deadlineMs: number): Promise<void> {
-    if (await this.#isIdle(deadlineMs)) return
-    this.#connections.end('stopping', ({ kind }) => kind === 'work')
-    for (const context of this.#underWay) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
-    await this.#isIdle(500)
+  /** Takes what may change while the gateway runs. */
+  configure(config: GatewayConfig): void {
+    this.#config = config
+    this.#door = new Door(config)
+    if (this.#origin) this.#door.setOrigin(...this.#origin)
+    this.#connections.maxStreams = config.maxStreams
+    this.#gate.allowQueryToken = config.allowQueryToken
+    this.#host.isTrustedProxy = trustedProxies(config.trustedProxies)
   }
 
   /** Calls the listener for each finished request; returns the undo. */
@@ -131,8 +146,8 @@ export class Http {
   }
 
   /** Whether nothing is under way any more, at the latest after `ms`. */
-  async #isIdle(ms: number): Promise<boolean> {
-    const isIdle = () => this.#underWay.size === 0 && this.#connections.count('work') === 0
+  async #isIdle(ms: number, isMeant: (context: Context) => boolean): Promise<boolean> {
+    const isIdle = () => ![...this.#underWay].some(isMeant) && !this.#connections.some(({ kind, context }) => kind === 'work' && isMeant(context))
     for (const until = performance.now() + ms; !isIdle() && performance.now() < until; ) await new Promise((resolve) => setTimeout(resolve, 10))
     return isIdle()
   }
@@ -187,7 +202,7 @@ export class Http {
     if (!target) return this.#unmatched(context)
     const { options, app } = target.group
     if (!app) return upgrade(context, this.#options.onError)
-    const request = limitBody(context, target, this.#options.config.httpBodyLimitBytes)
+    const request = limitBody(context, target, this.#config.httpBodyLimitBytes)
     if (options.stream) {
       // The handler of a stream would run without end to learn what HEAD wants to know.
       if (request.method === 'HEAD') return new Response(null, { headers: { 'cache-control': 'no-cache' } })

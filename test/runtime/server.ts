@@ -83,7 +83,7 @@ const { compiled, problems } = await compilePlugin(
         })
         .post('/t/do/:what', ({ params }) => {
           if (params.what === 'revoke') http.revoke('test:good')
-          if (params.what === 'end') http.endEvents()
+          if (params.what === 'end') void http.drain(60_000)
           if (params.what === 'close') http.closeIntake()
           return http.stats()
         }),
@@ -124,7 +124,6 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => void stop(s
 
 async function stop(signal: string): Promise<never> {
   http.closeIntake()
-  http.endEvents()
   await http.drain(1_000)
   await listener.close()
   console.log(signal)
