@@ -20,6 +20,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   health: () => import('../../plugins/health/index.ts'),
   metrics: () => import('../../plugins/metrics/index.ts'),
   backup: () => import('../../plugins/backup/index.ts'),
+  diagnostics: () => import('../../plugins/diagnostics/index.ts'),
   docs: () => import('../../plugins/docs/index.ts'),
 }
 

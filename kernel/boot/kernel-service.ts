@@ -1,4 +1,5 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
+import { join } from 'node:path'
 import type { Bus } from '../bus/bus.ts'
 import { type RawConfig, redactConfig } from '../config/index.ts'
 import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
@@ -52,7 +53,13 @@ export function createKernelService({ running, plugins, http, bus, store, slots,
     health: async () => [await databaseHealth(store), pluginsHealth(plugins.running)],
     config() {
       const { plan, raw } = running()
-      return { values: redactConfig(plan.resolved), sections: plan.sections, file: raw.file, text: raw.text }
+      return {
+        values: redactConfig(plan.resolved),
+        sections: plan.sections,
+        text: raw.text,
+        file: raw.file,
+        path: raw.file ?? join(raw.baseDir, 'portico.toml'),
+      }
     },
     revoke: (via) => http.revoke(via),
     eventView: bus.view,

@@ -290,7 +290,7 @@ export default definePlugin({ id: 'mine', version: '1.0.0', api: 1, summary: 'x'
       expect(await answer()).toBe('second')
       await gateway.gateway.kernel.reload({ text: `plugins = [${JSON.stringify(file)}]\n[log]\nlevel = "debug"\n` })
       expect(await answer()).toBe('second')
-      await write('syntax error here: `')
+      await write("broken' +")
       await expect(gateway.gateway.kernel.reload({ restart: ['mine'] })).rejects.toThrow('could not be loaded')
       expect(await answer()).toBe('second')
     } finally {

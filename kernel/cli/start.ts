@@ -6,6 +6,7 @@ import type { GatewayConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
+import { exitCode } from './exit-code.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
@@ -34,9 +35,12 @@ async function run(context: KernelCommandContext): Promise<number> {
   await prepareStart()
   const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const { token, options: access } = createLocalAccess(cli.env)
-  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, ...access }).catch((error: unknown) => {
-    throw explain(error)
-  })
+  const broken = new AbortController()
+  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, onFatal: () => broken.abort(), ...access }).catch(
+    (error: unknown) => {
+      throw explain(error)
+    },
+  )
   try {
     const { version, runtime, config, startedAt } = gateway.kernel
     const run = { url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath }
@@ -46,15 +50,15 @@ async function run(context: KernelCommandContext): Promise<number> {
       const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }
       noteTroubles(gateway, context)
       context.print(facts, welcome(facts, context))
-      await aborted(context.signal)
-      context.note('Stopping: requests in flight may finish.')
+      await aborted(AbortSignal.any([context.signal, broken.signal]))
+      context.note(broken.signal.aborted ? 'Stopping: the gateway itself is broken, see its log.' : 'Stopping: requests in flight may finish.')
     } finally {
       await removeRunFiles()
     }
   } finally {
     await gateway.stop()
   }
-  return 0
+  return broken.signal.aborted ? exitCode.failed : exitCode.done
 }
 
 interface Facts {

@@ -131,8 +131,8 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** Asks every component, each under a deadline of a second. */
   health(): Promise<readonly ComponentHealth[]>
-  /** The running config, secrets redacted; what may stand in it; the file it came from (or `./portico.toml`, which does not exist), and its text. */
-  config(): { values: JsonSchema; sections: readonly ConfigSection[]; file: string | null; text: string }
+  /** The running config, secrets redacted; what may stand in it; its text, the file it came from, and the path where that is or would be. */
+  config(): { values: JsonSchema; sections: readonly ConfigSection[]; text: string; file: string | null; path: string }
   /**
    * Takes the config as it stands now. One after the other; what runs goes on until the new is ready.
    * @throws GatewayError `plan_invalid` or `plugin_failed`, with every problem: then nothing has changed
