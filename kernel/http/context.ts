@@ -52,7 +52,6 @@ export class Context implements RequestContext, Wait {
   #address: string | undefined
   #loopback: boolean | undefined
   #abort: AbortController | undefined
-  #isDone = false
 
   constructor(host: ContextHost, request: Request, peer: Peer, startedAt: number) {
     this.host = host
@@ -91,18 +90,21 @@ export class Context implements RequestContext, Wait {
   }
 
   get signal(): AbortSignal {
-    if (this.#abort) return this.#abort.signal
-    this.#abort = new AbortController()
-    const { signal } = this.request
-    if (this.revocation) this.abort(this.revocation)
-    else if (signal.aborted) this.#leave()
-    else if (!this.#isDone) signal.addEventListener('abort', () => this.#leave())
+    if (!this.#abort) {
+      this.#abort = new AbortController()
+      this.peer.watch?.()
+      if (this.revocation) this.abort(this.revocation)
+    }
     return this.#abort.signal
   }
 
-  /** Once the head is out, a stream's own `cancel()` tells that the client left: Deno aborts `request.signal` after good answers too. */
-  #leave(): void {
-    if (!this.#isDone) this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
+  /**
+   * Looks whether the client left: a listener would cost more than all else that is done for a request. Not once the head is out: from there on a stream's own
+   * `cancel()` tells, and Deno aborts `request.signal` after good answers too.
+   */
+  poll(): void {
+    if (this.#abort?.signal.aborted === false && this.request.signal.aborted)
+      this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
   }
 
   /** Its credential was revoked: whatever it still does is refused. */
@@ -120,11 +122,6 @@ export class Context implements RequestContext, Wait {
   fail(error: unknown): Response {
     this.failure ??= error ?? new Error('nothing was thrown')
     return failed
-  }
-
-  /** The head is out. */
-  done(): void {
-    this.#isDone = true
   }
 
   idleTimeout(seconds: number): void {

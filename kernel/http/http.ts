@@ -237,7 +237,6 @@ export class Http {
       context.fail(error)
       response = finishHeaders(context, errorResponse(context, this.#options), variesByOrigin)
     }
-    context.done()
     if (this.#listeners.size > 0) this.#record(context, response)
     return response
   }

@@ -39,6 +39,7 @@ async function serve({ host, port, handle, hooks }: ServeOptions): Promise<Liste
         get address() {
           return info.remoteAddr.hostname ?? 'unknown'
         },
+        watch: () => void request.signal,
         // It throws on a handshake that is none.
         upgrade: (context) => wire.handleUpgrade(Object.assign(request, { context }), info as never).catch(() => new Response(null, { status: 400 })),
       }),

@@ -9,6 +9,8 @@ export interface RuntimePeer {
   readonly isLocal?: boolean
   /** Bun: seconds of silence after which the connection is cut, 0 = never. Absent where there is no such time-out. */
   idleTimeout?(seconds: number): void
+  /** Deno: the request's `signal` tells only what happens after this. */
+  watch?(): void
   /** Makes the request a socket, whose hooks find `carried` as `context`. Resolves to what is answered: nothing on Bun, 101 on Deno; anything else = it failed. */
   upgrade?(carried: object): Promise<Response | undefined>
 }

@@ -5,6 +5,7 @@ import { type Health, refusal } from './health.ts'
 
 const defaultConcurrent = 1_024
 const defaultTimeoutMs = 600_000
+const noHeaders = new Headers()
 
 /** One provider with its state. */
 export interface Upstream {
@@ -15,87 +16,103 @@ export interface Upstream {
 }
 
 /** Calls the provider that `find` finds. Errors are those of `Models.call`. */
-export async function callUpstream(find: (provider: string) => Upstream, kind: WireKind, request: WireCallRequest, clock: Clock): Promise<WireCall> {
-  const upstream = find(request.provider)
-  const { provider, health } = upstream
-  const { maxConcurrent = defaultConcurrent, timeoutMs = defaultTimeoutMs } = provider
-  const ask = provider[kind]
+export function callUpstream(find: (provider: string) => Upstream, kind: WireKind, request: WireCallRequest, clock: Clock): Promise<WireCall> {
+  try {
+    const upstream = find(request.provider)
+    const ask = admit(upstream, kind)
+    const call = new Call(upstream, request, clock.now())
+    return inTime(call.ask(ask, request), call.silenceMs, () => call.late(), discard)
+  } catch (error) {
+    return Promise.reject(error)
+  }
+}
+
+type Ask = (request: WireRequest) => Promise<Response>
+
+/** What the provider is asked by. Throws when it cannot do that, cools down, or has enough to do. */
+function admit({ provider, health, active }: Upstream, kind: WireKind): Ask {
+  const { id, maxConcurrent = defaultConcurrent, [kind]: ask } = provider
   if (!ask) {
     const what = kind === 'chat' ? 'chat models' : 'embeddings'
-    throw new GatewayError('model_not_found', `The provider "${provider.id}" has no ${what}. GET /v1/models lists what there is.`, { param: 'model' })
+    throw new GatewayError('model_not_found', `The provider "${id}" has no ${what}. GET /v1/models lists what there is.`, { param: 'model' })
   }
   health.admit()
-  if (upstream.active >= maxConcurrent) {
-    const message = `${maxConcurrent} calls to the provider "${provider.id}" are under way, which is its limit. Try again in a second.`
-    throw new GatewayError('rate_limit_exceeded', message, { retryAfter: 1 })
+  if (active < maxConcurrent) return ask
+  const message = `${maxConcurrent} calls to the provider "${id}" are under way, which is its limit. Try again in a second.`
+  throw new GatewayError('rate_limit_exceeded', message, { retryAfter: 1 })
+}
+
+/** One call: the place it takes, until it is done. */
+class Call implements WireCall {
+  status = 0
+  headers = noHeaders
+  length: number | null = null
+  body: WireCall['body'] = null
+  readonly silenceMs: number
+  readonly #upstream: Upstream
+  readonly #began: number
+  readonly #signal: AbortSignal
+  readonly #abort: (reason: unknown) => void
+  #isLate = false
+  #isOver = false
+
+  constructor(upstream: Upstream, request: WireCallRequest, began: number) {
+    const { signal, abort } = request.abort ? { signal: request.signal, abort: request.abort } : ownSignal(request.signal)
+    this.silenceMs = upstream.provider.timeoutMs ?? defaultTimeoutMs
+    this.#upstream = upstream
+    this.#began = began
+    this.#signal = signal
+    this.#abort = abort
+    upstream.active++
   }
-  upstream.active++
-  let isOver = false
-  const done = () => {
-    if (isOver) return
-    isOver = true
-    upstream.active--
+
+  /** Resolves when the head is there, and small bodies with it. */
+  async ask(ask: Ask, { body, model, headers, inOne = 0 }: WireCallRequest): Promise<this> {
+    const signal = this.#signal
+    try {
+      signal.throwIfAborted()
+      const response = await ask({ body, model, headers, signal })
+      judge(response.status, this.#upstream, this.#began)
+      this.status = response.status
+      this.headers = response.headers
+      this.length = lengthOf(response.headers)
+      this.body = this.length !== null && this.length <= inOne ? await readWhole(response, this.length) : response.body
+      if (this.body === null || this.body instanceof ArrayBuffer) this.done()
+      return this
+    } catch (error) {
+      this.done()
+      if (this.#isLate) throw error
+      const hasLeft = signal.aborted
+      this.#abort(error)
+      throw hasLeft ? error : translate(error, this.#upstream, this.#began)
+    }
   }
-  const { signal, abort } = request.abort ? { signal: request.signal, abort: request.abort } : ownSignal(request.signal)
-  const began = clock.now()
-  let isLate = false
-  const late = () => {
-    isLate = true
-    const error = new GatewayError('upstream_timeout', `The provider "${provider.id}" did not answer within ${timeoutMs} ms.`)
-    abort(error)
+
+  /** Its time is over: the reason. */
+  late(): GatewayError {
+    const { provider, health } = this.#upstream
+    const error = new GatewayError('upstream_timeout', `The provider "${provider.id}" did not answer within ${this.silenceMs} ms.`)
+    this.#isLate = true
+    this.done()
+    this.#abort(error)
+    health.failed('timeout', this.#began)
     return error
   }
-  try {
-    const { response, length, body } = await inTime(askForHead(ask, request, signal, { upstream, began }), timeoutMs, late, discard)
-    if (body === null || body instanceof ArrayBuffer) done()
-    return {
-      ...{ status: response.status, headers: response.headers, length, body, silenceMs: timeoutMs, done },
-      abort() {
-        done()
-        abort(new GatewayError('unavailable', 'Nobody waits for the answer any more.'))
-      },
-    }
-  } catch (error) {
-    done()
-    const hasLeft = signal.aborted && !isLate
-    abort(error)
-    throw translate(error, upstream, { began, hasLeft })
+
+  done(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#upstream.active--
+  }
+
+  abort(): void {
+    this.done()
+    this.#abort(new GatewayError('unavailable', 'Nobody waits for the answer any more.'))
   }
 }
 
-interface Head {
-  readonly response: Response
-  readonly length: number | null
-  readonly body: WireCall['body']
-}
-
-interface Asked {
-  readonly upstream: Upstream
-  readonly began: number
-}
-
-async function askForHead(
-  ask: (request: WireRequest) => Promise<Response>,
-  { body, model, headers, inOne = 0 }: WireCallRequest,
-  signal: AbortSignal,
-  { upstream, began }: Asked,
-): Promise<Head> {
-  signal.throwIfAborted()
-  const response = await ask({ body, model, headers, signal })
-  judge(response.status, upstream, began)
-  const length = lengthOf(response.headers)
-  if (length === null || length > inOne) return { response, length, body: response.body }
-  try {
-    const whole = await response.arrayBuffer()
-    if (whole.byteLength !== length) throw new Error(`the body has ${whole.byteLength} of the announced ${length} bytes`)
-    return { response, length, body: whole }
-  } catch (error) {
-    return { response, length, body: new ReadableStream({ start: (stream) => stream.error(error) }) }
-  }
-}
-
-function discard({ response }: Head): void {
-  response.body?.cancel().catch(() => undefined)
+function discard({ body }: WireCall): void {
+  if (body instanceof ReadableStream) body.cancel().catch(() => undefined)
 }
 
 /** A signal that follows the given one, and can be aborted. */
@@ -117,6 +134,17 @@ function judge(status: number, { provider, health }: Upstream, began: number): v
   }
 }
 
+/** Reads a small body; one that is not whole is a stream that fails. */
+async function readWhole(response: Response, length: number): Promise<WireCall['body']> {
+  try {
+    const body = await response.arrayBuffer()
+    if (body.byteLength !== length) throw new Error(`the body has ${body.byteLength} of the announced ${length} bytes`)
+    return body
+  } catch (error) {
+    return new ReadableStream({ start: (stream) => stream.error(error) })
+  }
+}
+
 /** What fetch decompressed has another length than was announced. */
 function lengthOf(headers: Headers): number | null {
   const length = headers.get('content-length')
@@ -124,19 +152,13 @@ function lengthOf(headers: Headers): number | null {
   return Number(length)
 }
 
-function translate(error: unknown, { provider, health }: Upstream, { began, hasLeft }: { began: number; hasLeft: boolean }): unknown {
-  if (hasLeft) return error
+function translate(error: unknown, { provider, health }: Upstream, began: number): unknown {
   // The kernel's guard has reported what a plugin's provider threw; to the caller it is an upstream without an answer.
   if (isGatewayError(error) && error.code !== 'plugin_failed') {
     if (error.code === 'upstream_timeout') health.failed('timeout', began)
     return error
   }
   health.failed('unreachable', began)
-  return new GatewayError(
-    'upstream_error',
-    `The provider "${provider.id}" could not be reached, or broke off before its answer. Try again; if it stays so, the operator has to look.`,
-    {
-      cause: error,
-    },
-  )
+  const message = `The provider "${provider.id}" could not be reached, or broke off before its answer. Try again; if it stays so, the operator has to look.`
+  return new GatewayError('upstream_error', message, { cause: error })
 }
