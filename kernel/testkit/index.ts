@@ -1,5 +1,5 @@
 /** `portico/testkit`: what plugin authors test with. Starts a real gateway in process, on a real embedded database in a folder of its own. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultPort, type Gateway, startGateway } from '../boot/start.ts'
@@ -18,6 +18,8 @@ export interface TestGatewayOptions {
   only?: readonly Plugin[]
   /** TOML. */
   config?: string
+  /** Writes `config` to `portico.toml` in the data folder, from where the gateway reads it; default false: there is no file. */
+  configFile?: boolean
   env?: Record<string, string>
   clock?: Clock
   /** Default false: called in process. True: on a free port of loopback. */
@@ -63,13 +65,14 @@ export interface TestGateway {
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'portico-test-')))
   const log: LogLine[] = []
+  if (options.configFile) await writeFile(join(dataDir, 'portico.toml'), configText(options), { mode: 0o600 })
   const { token, options: access } = createLocalAccess({ ...options.env })
   const gateway = await startGateway({
     ...access,
     flags: { dataDir, port: 0 },
     env: { ...options.env },
     cwd: dataDir,
-    configText: configText(options),
+    ...(options.configFile ? {} : { configText: configText(options) }),
     plugins: options.only,
     extraPlugins: options.plugins,
     listen: options.listen ?? false,

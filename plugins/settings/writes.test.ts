@@ -1,18 +1,11 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { startGateway } from '../../kernel/boot/start.ts'
-import { createLocalAccess } from '../../kernel/cli/local-access.ts'
-import { temporaryFolder } from '../../test/fixtures/pglite.ts'
+import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
 
-type Gateway = Awaited<ReturnType<typeof startGateway>>
-
-let folder: string
 let file: string
-let gateway: Gateway
-let token: string
-const logged: string[] = []
+let gateway: TestGateway
 const original = `# The gateway of the house
 [gateway]
 maxStreams = 10 # enough
@@ -26,42 +19,18 @@ max_age_days = 3 # days
 `
 
 beforeEach(async () => {
-  folder = await temporaryFolder()
-  file = join(folder, 'portico.toml')
-  logged.length = 0
-  await writeFile(file, original, { mode: 0o640 })
-  await startAgain()
+  const env = { CI_TOKEN: 'ci-token-that-is-long-enough-0123456789', OTHER: 'other-token-that-is-long-enough-0123456789' }
+  gateway = await startTestGateway({ config: original, configFile: true, env })
+  file = join(gateway.dataDir, 'portico.toml')
 })
-afterEach(async () => {
-  await gateway.stop()
-  await rm(folder, { recursive: true, force: true })
-})
+afterEach(() => gateway.stop())
 
-async function startAgain(): Promise<void> {
-  const access = createLocalAccess({})
-  token = access.token
-  const note = (message: string) => void logged.push(message)
-  gateway = await startGateway({
-    ...access.options,
-    flags: { dataDir: join(folder, 'data'), port: 0 },
-    env: { CI_TOKEN: 'ci-token-that-is-long-enough-0123456789', OTHER: 'other-token-that-is-long-enough-0123456789' },
-    cwd: folder,
-    listen: false,
-    log: () => () => ({ debug: note, info: note, warn: note, error: note }),
-  })
-}
-
-async function call(method: string, path: string, body?: unknown) {
-  const headers = { authorization: `Bearer ${token}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
-  const answer = await gateway.fetch(
-    new Request(`http://127.0.0.1:4766${path}`, { method, headers, body: body === undefined ? undefined : JSON.stringify(body) }),
-  )
-  return { status: answer.status, body: (await answer.json()) as any }
-}
+const call = (method: string, path: string, body?: unknown) => gateway.json(path, { method, body })
 const text = () => readFile(file, 'utf8')
 
 describe('PATCH /api/config', () => {
   test('changes what runs and the file, whose comments, mode and spelling stay', async () => {
+    await chmod(file, 0o640)
     const { status, body } = await call('PATCH', '/api/config', {
       gateway: { maxStreams: 20, corsOrigins: ['https://a.example'] },
       'event-log': { retention: { maxAgeDays: 5 } },
@@ -80,7 +49,7 @@ describe('PATCH /api/config', () => {
     )
     expect((await stat(file)).mode & 0o777).toBe(0o640)
     expect((await call('GET', '/api/config')).body.config.gateway.maxStreams).toBe(20)
-    expect(await readFile(join(folder, 'data', 'config.last-good.toml'), 'utf8')).toBe(await text())
+    expect(await readFile(join(gateway.dataDir, 'config.last-good.toml'), 'utf8')).toBe(await text())
   })
 
   test('removes a key with null, and changes a key that stands under [gateway] there', async () => {
@@ -104,16 +73,15 @@ describe('PATCH /api/config', () => {
   test('goes back when the file cannot be written', async () => {
     await rm(file)
     await mkdir(file)
-    await chmod(folder, 0o700)
     const { status, body } = await call('PATCH', '/api/config', { gateway: { maxStreams: 30 } })
     expect(status).toBeGreaterThanOrEqual(400)
-    expect(body.error.message).not.toContain(folder)
+    expect(body.error.message).not.toContain(gateway.dataDir)
     expect((await call('GET', '/api/config')).body.config.gateway.maxStreams).toBe(10)
   })
 
   test('tells by whom, which keys and which secrets, never their values', async () => {
     const events: any[] = []
-    gateway.kernel.subscribeAll(({ event }) => void events.push(event))
+    gateway.gateway.kernel.subscribeAll(({ event }) => void events.push(event))
     await call('PATCH', '/api/config', { 'auth-token': { tokens: [{ id: 'ci', secret: 'a-new-literal-secret-0123456789-0123456789' }] } })
     await until(() => events.some(({ type }) => type === 'secret:modified'))
     expect(events.find(({ type }) => type === 'config:patched').data).toMatchObject({ keys: ['auth-token.tokens'], by: 'local' })
@@ -127,12 +95,12 @@ describe('the file', () => {
     await writeFile(file, original.replace('maxStreams = 10', 'maxStreams = 11'))
     await until(async () => (await call('GET', '/api/config')).body.config.gateway.maxStreams === 11)
     await writeFile(file, original.replace('maxStreams = 10', 'maxStreams = "x"'))
-    await until(() => logged.some((line) => line.includes('was not taken') && line.includes('maxStreams')))
+    await until(() => gateway.log.some(({ message }) => message.includes('was not taken') && message.includes('maxStreams')))
     expect((await call('GET', '/api/config')).body.config.gateway.maxStreams).toBe(11)
-    expect(await readFile(join(folder, 'data', 'config.last-good.toml'), 'utf8')).toContain('maxStreams = 11')
+    expect(await readFile(join(gateway.dataDir, 'config.last-good.toml'), 'utf8')).toContain('maxStreams = 11')
     await writeFile(file, original.replace('maxStreams = 10', 'maxStreams = 12'))
     await until(async () => (await call('GET', '/api/config')).body.config.gateway.maxStreams === 12)
-    expect(logged.filter((line) => line.includes('was not taken'))).toHaveLength(1)
+    expect(gateway.log.filter(({ message }) => message.includes('was not taken'))).toHaveLength(1)
   })
 })
 
@@ -142,7 +110,7 @@ describe('plugins', () => {
     expect((await call('GET', '/metrics')).status).toBe(404)
     expect(await text()).toContain('[metrics]\nenabled = false\n')
     expect((await call('POST', '/api/plugins/metrics/enable')).body).toMatchObject({ started: ['metrics'] })
-    expect((await gateway.fetch(new Request('http://127.0.0.1:4766/metrics'))).status).toBe(200)
+    expect((await gateway.fetch('/metrics')).status).toBe(200)
     expect((await call('POST', '/api/plugins/event-log/disable')).status).toBe(400)
     expect((await call('POST', '/api/plugins/settings/disable')).body.error.code).toBe('conflict')
     expect((await call('POST', '/api/plugins/nobody/disable')).status).toBe(404)
