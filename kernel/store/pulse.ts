@@ -4,18 +4,11 @@ import pg from 'pg'
 /** ms: how long an answer is waited for, how long a borrowed connection arouses no suspicion, and how often one looks. */
 const [answerMs, patienceMs, lookMs] = [1_500, 2_000, 1_000]
 
-/** The pulse of a database. */
-export interface Pulse {
-  /** One round trip; all who ask at once share it. Rejects within 3 s. */
-  ask(): Promise<unknown>
-  stop(): void
-}
-
 /**
  * Feels it from now on. With `cuts`, a server that gives no answer at all loses the connections that wait for it: whoever uses them hears it at once.
  * Nothing else tells a silent server from a slow statement.
  */
-export function createPulse(pool: pg.Pool, target: pg.PoolConfig, { cuts }: { readonly cuts: boolean }): Pulse {
+export function createPulse(pool: pg.Pool, target: pg.PoolConfig, { cuts }: { readonly cuts: boolean }) {
   const own = new pg.Pool({ ...target, max: 1, connectionTimeoutMillis: answerMs, query_timeout: answerMs }).on('error', () => {})
   const borrowed = new Map<pg.PoolClient, number>()
   pool.on('acquire', (client) => borrowed.set(client, performance.now()))
@@ -24,7 +17,8 @@ export function createPulse(pool: pg.Pool, target: pg.PoolConfig, { cuts }: { re
   const query = () => own.query('select 1')
   let asked: Promise<unknown> | undefined
 
-  function ask(): Promise<unknown> {
+  /** One round trip; all who ask at once share it. Rejects within 3 s. */
+  const ask = (): Promise<unknown> => {
     // A connection that was cut while idle says nothing about the server: it is asked on another.
     asked ??= query()
       .catch(query)
