@@ -44,6 +44,7 @@ async function serve(silenceMs = 10_000) {
     if (/rollback|commit/.test(text)) status = 'I'
     const parts = [frame('C', `${text.replace(/[^\w ]/g, '').slice(0, 20)}\0`)]
     if (text.includes('panic')) return frame('E', 'SPANIK\0VPANIC\0C53100\0Mno space left\0\0')
+    if (text.includes('wrong')) parts.push(frame('E', 'SERROR\0VERROR\0C42P01\0Mno VPANIC\0\0'))
     if (text.includes('notify')) parts.push(frame('A', 'news'))
     if (!/^[^QS]*H/.test(text)) parts.push(frame('Z', status))
     return Buffer.concat(parts)
@@ -98,7 +99,7 @@ describe('the wire server', () => {
   test('a database that ends itself is told of, with what it said; an error of a statement is not, whatever it quotes', async () => {
     const { client, deaths } = await serve()
     const one = await client()
-    one.socket.write(query('select VPANIC'))
+    one.socket.write(query('wrong'))
     await one.until(/Z\0\0\0.I$/)
     expect(deaths).toEqual([])
     one.socket.write(query('panic'))
