@@ -7,6 +7,7 @@ import type { Database, Logger } from '../contract/plugin.ts'
 import { isConnectionError } from './connection-errors.ts'
 import { startListening } from './listen.ts'
 import { createMigrate, type Migrate } from './migrate.ts'
+import { createPulse } from './pulse.ts'
 import { wrapDatabase } from './transactions.ts'
 
 export { isConnectionError } from './connection-errors.ts'
@@ -37,7 +38,7 @@ export interface Store extends Pick<DatabaseAccess, 'kind' | 'pool' | 'listen'> 
 }
 
 /** How the pool and the listeners connect; in ms. The server ends a statement first; the client's own limit is for a server that went silent. */
-const connection = { connectionTimeoutMillis: 10_000, keepAlive: true, keepAliveInitialDelayMillis: 10_000, application_name: 'portico' } as const
+const connection = { connectionTimeoutMillis: 5_000, keepAlive: true, keepAliveInitialDelayMillis: 10_000, application_name: 'portico' } as const
 const deadlines = { statement_timeout: 30_000, query_timeout: 35_000, idle_in_transaction_session_timeout: 10_000 } as const
 
 /**
@@ -50,13 +51,13 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
   // Without these, a connection that ends while idle or inside a transaction would end the process.
   pool.on('error', (error) => log.warn('An idle database connection ended', { error }))
   pool.on('connect', (client) => client.on('error', (error) => log.debug('A database connection ended', { error })))
+  const pulse = createPulse(pool, target, { cuts: !server })
   const listeners = new Set<() => Promise<void>>()
   const close = async () => {
+    pulse.stop()
     for (const stop of listeners) await stop()
     await withDeadline(pool.end(), 5_000, 'closing the pool').catch(() => {})
   }
-  /** Connections that were cut while idle say nothing about the server: as many more are asked. */
-  const ask = (left = pool.totalCount): Promise<unknown> => pool.query('select 1').catch((error) => (left === 0 ? Promise.reject(error) : ask(left - 1)))
   const migrate = await createMigrate(pool, log).catch(async (cause) => {
     await close()
     if (!isConnectionError(cause)) throw cause
@@ -77,7 +78,7 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
     },
     migrate,
     async ping() {
-      await withDeadline(ask(), 1_000, 'the database').catch(unavailable('It is tried again with every request.'))
+      await withDeadline(pulse.ask(), 1_000, 'the database').catch(unavailable('It is tried again with every request.'))
     },
     stats: () => ({
       'database.connections': pool.totalCount,

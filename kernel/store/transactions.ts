@@ -6,7 +6,7 @@ import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
 import type pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Database, Transaction } from '../contract/plugin.ts'
-import { isConnectionError } from './connection-errors.ts'
+import { diskFull, isConnectionError } from './connection-errors.ts'
 
 type Schema = Record<string, never>
 type Tx = NodePgTransaction<Schema, Schema>
@@ -85,7 +85,7 @@ async function withClient<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Pro
     return await body(client)
   } catch (error) {
     lost = isConnectionError(error)
-    throw error
+    throw diskFull(error) ?? error
   } finally {
     client.release(lost)
   }

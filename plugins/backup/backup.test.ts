@@ -145,6 +145,6 @@ describe('a backup', () => {
 
   test('cannot be put back over the network', async () => {
     await using gateway = await startTestGateway({ listen: true })
-    expect((await restore(gateway, '/tmp/x')).body.error).toMatchObject({ code: 'forbidden', message: expect.stringContaining('portico restore') })
+    expect((await restore(gateway, '/tmp/x')).body.error).toMatchObject({ code: 'conflict', message: expect.stringContaining('portico restore') })
   })
 })

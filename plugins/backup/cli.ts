@@ -40,6 +40,7 @@ export const restore = defineCommand({
   examples: ['portico restore portico.backup --yes', 'portico restore portico.backup --yes --data-dir ./new'],
   async run({ args, print, request }) {
     const path = resolve(String(args.file))
+    if (!existsSync(path)) throw new GatewayError('not_found', `There is no file ${path}.`)
     if (args.yes !== true) throw new GatewayError('conflict', 'What is in the database now would be lost. If that is meant: portico restore FILE --yes')
     const done = await request<{ createdAt: string; version: string; tables: number; rows: number }>('POST', '/api/backup/restore', { file: path })
     print({ file: path, ...done }, `Restored ${done.rows} rows of ${done.tables} tables, as they were on ${done.createdAt}.`)

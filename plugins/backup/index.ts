@@ -72,7 +72,10 @@ export default definePlugin({
               '/api/backup/restore',
               async ({ body: { file }, request }) => {
                 if (contextOf(request).address !== '')
-                  throw new GatewayError('forbidden', 'A backup is put back while the gateway is stopped: portico restore FILE')
+                  throw new GatewayError(
+                    'conflict',
+                    `A gateway runs on this data folder (pid ${process.pid}), and a backup is put back while none does. Stop it, then: portico restore FILE --yes`,
+                  )
                 const { header, tables, rows } = await restoreTables(pool, file)
                 return { createdAt: header.createdAt, version: header.version, tables, rows }
               },

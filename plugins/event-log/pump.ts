@@ -181,5 +181,6 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
 }
 
 function unavailable(cause: unknown): GatewayError {
-  return new GatewayError('database_unavailable', 'The event could not be written: the database does not answer. Try again.', { cause, retryAfter: 2 })
+  const why = (cause as { code?: unknown }).code === '53100' ? 'the disk of the database is full' : 'the database does not answer'
+  return new GatewayError('database_unavailable', `The event could not be written: ${why}. Try again.`, { cause, retryAfter: 2 })
 }

@@ -1,6 +1,6 @@
 import { afterAll, describe, expect, test } from 'bun:test'
 import { existsSync } from 'node:fs'
-import { rm, stat, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import { openPgliteStore, temporaryFolder } from '../../test/fixtures/pglite.ts'
@@ -14,6 +14,22 @@ describe('PGlite in the data folder', () => {
   }
   afterAll(async () => {
     for (const made of folders) await rm(made, { recursive: true, force: true })
+  })
+
+  test('that another PostgreSQL wrote is refused by name, with the commands that help, and stays as it is', async () => {
+    const dataDir = await folder()
+    await (await openPgliteStore(dataDir)).close()
+    const version = join(dataDir, 'db', 'data', 'PG_VERSION')
+    // What this library itself writes is what it is asked for.
+    expect(await readFile(version, 'utf8')).toBe('18\n')
+    await writeFile(version, '17\n')
+    const error = await openPgliteStore(dataDir).catch((reason) => reason)
+    expect(error.code).toBe('conflict')
+    for (const words of ['written by PostgreSQL 17; this Portico embeds 18', 'portico backup FILE', 'portico restore FILE --yes --data-dir'])
+      expect(error.message).toContain(words)
+    expect(existsSync(join(dataDir, 'db', 'data', 'base'))).toBe(true)
+    await writeFile(version, '18\n')
+    await (await openPgliteStore(dataDir)).close()
   })
 
   test('the socket lies in a folder of mode 0700, a stale one is replaced, and data stays', async () => {

@@ -32,15 +32,20 @@ const say = (failure?: unknown) => parentPort?.postMessage(failure ? String(fail
 
 try {
   const database = await open()
+  // pglite.ts starts another worker.
+  const died = (reason: unknown) => {
+    say(reason)
+    process.exit(1)
+  }
   const execute = (messages: Uint8Array) => {
     try {
       return database.execProtocolRawSync(messages)
-    } catch {
-      // PGlite answers SQL errors with messages; after a throw (COPY FROM STDIN, an abort) the session is not to be trusted. pglite.ts starts another worker.
-      process.exit(1)
+    } catch (error) {
+      // PGlite answers SQL errors with messages; after a throw (COPY FROM STDIN, an abort) the session is not to be trusted.
+      return died(error)
     }
   }
-  const server = createWireServer({ execute, parameters, silenceMs })
+  const server = createWireServer({ execute, parameters, silenceMs, died })
   rmSync(socketPath, { force: true })
   server.on('error', say)
   server.listen(socketPath, () => say())

@@ -1,5 +1,5 @@
 /** PGlite in the data folder, in a worker thread behind a unix socket, so that a slow query never blocks the event loop and `pg` is the only driver. */
-import { chmod, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -31,12 +31,22 @@ export interface Pglite {
 const port = 5432
 /** Bytes; `sun_path` holds 108. */
 const longestPath = 100
+/** ms before a worker that ended is replaced; twice as long after each that did not open. */
+const [shortestPauseMs, longestPauseMs] = [500, 4_000]
+/** Bytes; without space for a segment of its write-ahead log PostgreSQL ends itself, and does not open. */
+const segment = 16 << 20
+/** The PostgreSQL that PGlite is. */
+const major = 18
 /** ms that a worker gets to close the database; the kernel waits 5 s for a disposer. */
 const closingMs = 4_500
 
-/** Makes its folder `<dataDir>/db`, of mode 0700, and decides where its socket lies. Nothing runs before `open`. */
+/**
+ * Makes its folder `<dataDir>/db`, of mode 0700, and decides where its socket lies. Nothing runs before `open`.
+ * @throws GatewayError `conflict` when another major of PostgreSQL wrote what is there
+ */
 export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteOptions): Promise<Pglite> {
   const folder = await ownFolder(join(dataDir, 'db'))
+  await refuseOtherMajor(folder)
   const socketName = `.s.PGSQL.${port}`
   const temporary = Buffer.byteLength(join(folder, socketName)) > longestPath ? await mkdtemp(join(tmpdir(), 'portico-')) : null
   const host = temporary ?? folder
@@ -47,6 +57,7 @@ export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteO
   let ended: Promise<string> = Promise.resolve('')
   /** When the worker last answered; undefined while it opens. PGlite cannot cancel a statement: an endless one is ended with its worker. */
   let heard: number | undefined
+  let pauseMs = shortestPauseMs
   const watch = setInterval(() => {
     if (heard === undefined) return
     if (performance.now() - heard > stuckMs) void worker?.terminate()
@@ -61,6 +72,7 @@ export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteO
     current.on('error', (error) => log.error('The embedded database failed', { error }))
     const said = new Promise<string | null>((resolve) =>
       current.on('message', (failure) => {
+        if (failure !== null && heard !== undefined) log.error('The embedded database failed', { error: failure })
         heard = performance.now()
         resolve(failure)
       }),
@@ -68,10 +80,20 @@ export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteO
     ended = new Promise((resolve) => current.once('exit', () => resolve('its worker ended')))
     current.postMessage({ folder, socketPath, silenceMs } satisfies WorkerInput)
     const failure = await Promise.race([said, ended])
-    void ended.then(() => setTimeout(startAgain, 500).unref())
-    if (failure === null) return
+    void ended.then(() => setTimeout(startAgain, pauseMs).unref())
+    if (failure === null) {
+      pauseMs = shortestPauseMs
+      return
+    }
+    pauseMs = Math.min(longestPauseMs, 2 * pauseMs)
     await current.terminate()
-    throw new Error(failure)
+    throw new Error(await withSpace(failure))
+  }
+
+  /** PGlite says no more than that it failed. */
+  async function withSpace(failure: string): Promise<string> {
+    const { bavail, bsize } = await statfs(folder)
+    return bavail * bsize < segment ? `the disk of ${folder} is full (${failure})` : failure
   }
 
   function startAgain(): void {
@@ -113,6 +135,16 @@ async function ownFolder(folder: string): Promise<string> {
   const names = await readdir(folder)
   if (names.length === 0 || names.includes('created')) await chmod(folder, 0o700)
   return folder
+}
+
+/** One that is not whole is made anew by the worker. */
+async function refuseOtherMajor(folder: string): Promise<void> {
+  const written = (await readFile(join(folder, 'data', 'PG_VERSION'), 'utf8').catch(() => '')).trim()
+  if (written === '' || written === String(major) || !(await readdir(folder)).includes('created')) return
+  throw new GatewayError(
+    'conflict',
+    `The data folder was written by PostgreSQL ${written}; this Portico embeds ${major}. With the Portico that wrote it: portico backup FILE. Then here, on a new folder: portico restore FILE --yes --data-dir FOLDER`,
+  )
 }
 
 function didNotOpen(cause: Error): GatewayError {

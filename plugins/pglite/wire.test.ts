@@ -35,6 +35,7 @@ afterEach(async () => {
 /** A server over a database that answers each unit by its texts: `begin` leaves it in a transaction, `rollback` and `commit` end it, `notify` notifies. */
 async function serve(silenceMs = 10_000) {
   const units: string[] = []
+  const deaths: string[] = []
   let status = 'I'
   const execute = (bytes: Uint8Array) => {
     const text = Buffer.from(bytes).toString('latin1')
@@ -42,13 +43,15 @@ async function serve(silenceMs = 10_000) {
     if (text.includes('begin')) status = 'T'
     if (/rollback|commit/.test(text)) status = 'I'
     const parts = [frame('C', `${text.replace(/[^\w ]/g, '').slice(0, 20)}\0`)]
+    if (text.includes('panic')) return frame('E', 'SPANIK\0VPANIC\0C53100\0Mno space left\0\0')
+    if (text.includes('wrong')) parts.push(frame('E', 'SERROR\0VERROR\0C42P01\0Mno VPANIC\0\0'))
     if (text.includes('notify')) parts.push(frame('A', 'news'))
     if (!/^[^QS]*H/.test(text)) parts.push(frame('Z', status))
     return Buffer.concat(parts)
   }
   const folder = await temporaryFolder()
   const path = join(folder, 's')
-  const server = createWireServer({ execute, parameters: { server_version: '18' }, silenceMs })
+  const server = createWireServer({ execute, parameters: { server_version: '18' }, silenceMs, died: (reason) => void deaths.push(reason) })
   await new Promise<void>((resolve) => server.listen(path, resolve))
   const clients: Socket[] = []
   open.push({ server, folder, clients })
@@ -78,7 +81,7 @@ async function serve(silenceMs = 10_000) {
     }
     return self
   }
-  return { units, client }
+  return { units, deaths, client }
 }
 
 describe('the wire server', () => {
@@ -91,6 +94,17 @@ describe('the wire server', () => {
     expect(await one.until(/./)).toBe('N')
     one.socket.write(startUp)
     expect(await one.until(/Z\0\0\0.I$/)).toMatch(/^R\0\0\0.\0\0\0\0S\0\0\0.server_version\0+18\0/s)
+  })
+
+  test('a database that ends itself is told of, with what it said; an error of a statement is not, whatever it quotes', async () => {
+    const { client, deaths } = await serve()
+    const one = await client()
+    one.socket.write(query('wrong'))
+    await one.until(/Z\0\0\0.I$/)
+    expect(deaths).toEqual([])
+    one.socket.write(query('panic'))
+    await one.until(/no space left/)
+    expect(deaths).toEqual(['no space left'])
   })
 
   test.each([

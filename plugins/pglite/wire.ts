@@ -12,6 +12,8 @@ export interface WireOptions {
   parameters: Readonly<Record<string, string>>
   /** ms that the holder of the session may be silent inside a transaction; then it is rolled back and its connection cut. */
   silenceMs: number
+  /** Told the reason when the database has ended itself (FATAL, PANIC), e.g. because there is no space for its write-ahead log: it must not be asked any more. */
+  died(reason: string): void
 }
 
 type Read = (bytes: number) => Promise<Buffer>
@@ -25,7 +27,7 @@ const rollback = Buffer.concat([message('S'), message('Q', 'rollback\0')])
 const gone = new Error('The client is gone')
 
 /** A server, not yet listening. */
-export function createWireServer({ execute, parameters, silenceMs }: WireOptions): Server {
+export function createWireServer({ execute, parameters, silenceMs, died }: WireOptions): Server {
   const clients = new Set<Socket>()
   let session: Promise<void> = Promise.resolve()
 
@@ -47,6 +49,7 @@ export function createWireServer({ execute, parameters, silenceMs }: WireOptions
       end = at + 1 + answer.readUInt32BE(at + 1)
       const type = answer.toString('latin1', at, at + 1)
       if (type === 'Z') status = answer.toString('latin1', at + 5, end)
+      if (type === 'E' && isDeadly(answer.subarray(at + 5, end))) died(messageOf(answer.subarray(at + 5, end)))
       if (type !== 'A') continue
       if (at > from) client?.write(answer.subarray(from, at))
       for (const other of clients) other.write(answer.subarray(at, end))
@@ -144,6 +147,15 @@ async function readUnit(read: Read): Promise<Buffer> {
     parts.push(header, await read(length - 4))
     if (unitEnds.includes(type)) return Buffer.concat(parts)
   }
+}
+
+/** Of the fields of an ErrorResponse: the severity that is not translated. */
+function isDeadly(fields: Buffer): boolean {
+  return /\0V(?:FATAL|PANIC)\0/.test(fields.toString('latin1'))
+}
+
+function messageOf(fields: Buffer): string {
+  return /\0M([^\0]*)/.exec(fields.toString())?.[1] ?? 'it ended itself'
 }
 
 function message(type: string, body = ''): Buffer {
