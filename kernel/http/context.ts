@@ -4,7 +4,7 @@ import { GatewayError } from '../contract/errors.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
 import type { ConnectionKind, RequestContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { clientAddress, isForwarded, isLoopbackAddress } from './address.ts'
+import { clientAddress, isForwarded, isLoopbackAddress, type ProxyTrust } from './address.ts'
 import type { Target } from './compile.ts'
 import type { Connections, EndReason } from './connections.ts'
 
@@ -13,7 +13,7 @@ export interface ContextHost {
   readonly boundToLoopback: boolean
   readonly connections: Connections
   /** Null when no proxy is trusted. */
-  readonly isTrustedProxy: ((address: string) => boolean) | null
+  readonly proxies: ProxyTrust | null
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{1,128}$/
@@ -65,7 +65,7 @@ export class Context implements RequestContext, Wait {
   }
 
   get address(): string {
-    this.#address ??= clientAddress(this.peer.address, this.request.headers, this.host.isTrustedProxy)
+    this.#address ??= clientAddress(this.peer.address, this.request.headers, this.host.proxies)
     return this.#address
   }
 
@@ -77,7 +77,7 @@ export class Context implements RequestContext, Wait {
   #isNear(): boolean {
     const { isLocal } = this.peer
     if (isLocal === undefined && this.peer.address === '') return true
-    return this.host.boundToLoopback && this.host.isTrustedProxy === null && (isLocal ?? isLoopbackAddress(this.peer.address))
+    return this.host.boundToLoopback && this.host.proxies === null && (isLocal ?? isLoopbackAddress(this.peer.address))
   }
 
   get traceparent(): string | undefined {

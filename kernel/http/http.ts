@@ -9,7 +9,7 @@ import type { Clock } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { trustedProxies } from './address.ts'
+import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
 import { Connections } from './connections.ts'
 import { Context, type ContextHost } from './context.ts'
@@ -60,7 +60,7 @@ export class Http {
     this.#connections = new Connections(config.maxStreams, options.onError)
     this.#door = new Door(config)
     this.#gate = new Gate({ authMethods, allowQueryToken: config.allowQueryToken, now: () => clock.now() })
-    this.#host = { boundToLoopback, connections: this.#connections, isTrustedProxy: trustedProxies(config.trustedProxies) }
+    this.#host = { boundToLoopback, connections: this.#connections, proxies: proxyTrust(config) }
   }
 
   /** After listening: the names this gateway answers to depend on it. */
