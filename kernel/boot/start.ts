@@ -10,6 +10,7 @@ import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { PlanError } from '../contract/problem.ts'
 import { t } from '../contract/schema.ts'
 import { createHttp, type Http } from '../http/http.ts'
+import { listen } from '../http/listen.ts'
 import { assembleTable } from '../http/table.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
@@ -50,7 +51,7 @@ export interface GatewayOptions extends ReadConfigOptions {
 
 /** A running gateway. */
 export interface Gateway {
-  /** `http://host:port`, or null without a listener. */
+  /** `http://host:port`, with `gateway.tls` https, or null without a listener. */
   readonly url: string | null
   readonly dataDir: string
   /** The embedded database's socket; null on PostgreSQL. */
@@ -158,11 +159,12 @@ async function run(plan: Plan, { store, server, socketPath }: Data, start: Start
     http.endEvents()
     await http.drain(config.shutdownDeadlineMs)
   })
-  const url = options.listen === false ? null : await listen(http, config, runtime, undo)
+  const listening = options.listen === false ? undefined : await listen({ http, config, runtime, log: logFor('kernel') })
+  if (listening) undo.splice(-1, 0, listening.close)
 
   let stopping: Promise<void> | undefined
   return {
-    url,
+    url: listening?.url ?? null,
     kernel,
     dataDir: raw.dataDir,
     socketPath,
@@ -214,20 +216,4 @@ async function stopPlugins(instances: ReadonlyMap<string, Instance>, bus: Return
   const stopped = [...instances.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
   for (const instance of stopped) await instance.unwind('stopped')
   await publishStates(stopped, bus)
-}
-
-async function listen(
-  http: Http,
-  config: Plan['resolved']['gateway'],
-  runtime: Awaited<ReturnType<typeof currentRuntime>>,
-  undo: Start['undo'],
-): Promise<string> {
-  const server = await runtime.serve({
-    ...{ host: config.host, port: config.port, maxBodyBytes: config.httpBodyLimitBytes },
-    ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
-  })
-  undo.splice(-1, 0, () => server.close())
-  http.setOrigin(server.host, server.port)
-  const host = server.host.includes(':') ? `[${server.host}]` : server.host
-  return `http://${host}:${server.port}`
 }

@@ -9,7 +9,7 @@ import { isLoopbackHost } from '../contract/host.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
-import { reachable, writeRunFiles } from './running.ts'
+import { certificateOf, reachable, writeRunFiles } from './running.ts'
 
 // Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
@@ -39,7 +39,11 @@ async function run(context: KernelCommandContext): Promise<number> {
   })
   try {
     const { version, runtime, config, startedAt } = gateway.kernel
-    const run = { url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath }
+    const { tls } = config().values.gateway as GatewayConfig
+    const run = {
+      ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
+      certificate: tls ? certificateOf(tls.cert) : null,
+    }
     const removeRunFiles = await writeRunFiles(gateway.dataDir, run, token)
     try {
       const { url, dataDir } = gateway

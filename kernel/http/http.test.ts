@@ -187,6 +187,15 @@ describe('Host and Origin', () => {
     expect(await outcome('/t', { headers: { host: 'gw.example.com' } })).toBe('400 invalid_request')
   })
 
+  test('the port of https may be left out where it is served', async () => {
+    const { http } = await testHttp({ routes: [open((app) => app.get('/t', 'x'))] })
+    const at = async (host: string) => (await http.handle(new Request(`https://${host}/t`, { headers: { host } }), { address: '10.0.0.1' })).status
+    http.setOrigin('192.168.1.5', 443, true)
+    expect([await at('localhost'), await at('localhost:443'), await at('192.168.1.5'), await at('evil.example')]).toEqual([200, 200, 200, 403])
+    http.setOrigin('192.168.1.5', 443)
+    expect(await at('localhost')).toBe(403)
+  })
+
   test('CORS: listed origins get their headers, others are refused, a preflight needs no credential', async () => {
     const { send, outcome } = await testHttp({
       routes: [guard(rpc, (app) => app.get('/t', 'x').post('/t', () => 'x'))],

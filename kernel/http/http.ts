@@ -64,8 +64,8 @@ export class Http {
   }
 
   /** After listening: the names this gateway answers to depend on it. */
-  setOrigin(host: string, port: number): void {
-    this.#door.setOrigin(host, port)
+  setOrigin(host: string, port: number, isTls = false): void {
+    this.#door.setOrigin(host, port, isTls)
   }
 
   /** Answers a request, or upgrades it. Never rejects. `peer.address` is '' for calls in process. */
