@@ -1,5 +1,5 @@
 /** Listening: plain or with a certificate, which is shown anew when its files change, without ending what is connected. */
-import { statSync } from 'node:fs'
+import { unwatchFile, watchFile } from 'node:fs'
 import { type GatewayConfig, readTls, type TlsFiles } from '../config/index.ts'
 import type { Logger } from '../contract/plugin.ts'
 import { formatProblem } from '../contract/problem.ts'
@@ -14,17 +14,18 @@ export interface ListenOptions {
   readonly log: Logger
 }
 
-/** ms between two looks at the files. */
+/** ms between two looks at the files, and from the last change to the reading: one is written after the other. */
 const lookMs = 1_000
 
 /** Opens the listener. `close` ends it and what is still connected. */
 export async function listen({ http, config, runtime, log }: ListenOptions): Promise<{ readonly url: string; close(): Promise<void> }> {
   const { host, port, httpBodyLimitBytes: maxBodyBytes, tls: files } = config
-  const look = files && createLook(files)
   const tls = files && readTls(files)
   const server = await runtime.serve({ host, port, maxBodyBytes, tls, handle: (request, peer) => http.handle(request, peer), hooks: http.hooks })
   http.setOrigin(server.host, server.port, tls !== undefined)
-  const renew = async (files: TlsFiles) => {
+  const unwatch = files && watch(files, () => renew(files))
+
+  async function renew(files: TlsFiles): Promise<void> {
     const { problems, ...pair } = readTls(files)
     if (problems.length > 0) return log.error(`The changed certificate is not used, the one before stays: ${problems.map(formatProblem).join(', ')}`)
     await server.renew(pair).then(
@@ -32,36 +33,25 @@ export async function listen({ http, config, runtime, log }: ListenOptions): Pro
       (error: unknown) => log.error('The listener could not be opened with the changed certificate', { error: String(error) }),
     )
   }
-  const timer = files && look && setInterval(() => look() && void renew(files), lookMs)
-  timer?.unref()
-  const close = () => {
-    clearInterval(timer)
-    return server.close()
+
+  return {
+    url: `http${tls ? 's' : ''}://${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`,
+    close() {
+      unwatch?.()
+      return server.close()
+    },
   }
-  return { url: `http${tls ? 's' : ''}://${server.host.includes(':') ? `[${server.host}]` : server.host}:${server.port}`, close }
 }
 
-/** A look that is true once for each change of the files, when it is over: one is written after the other. */
-function createLook(files: TlsFiles): () => boolean {
-  const stamp = () =>
-    [files.cert, files.key].map((file) => {
-      const { ino, mtimeMs, size } = statSync(file, { throwIfNoEntry: false }) ?? {}
-      return `${ino} ${mtimeMs} ${size}`
-    })
-  const now = () => {
-    try {
-      return stamp().join()
-    } catch {
-      return 'unreadable'
-    }
+function watch({ cert, key }: TlsFiles, changed: () => Promise<void>): () => void {
+  let timer: ReturnType<typeof setTimeout>
+  const settle = () => {
+    clearTimeout(timer)
+    timer = setTimeout(changed, lookMs)
   }
-  let judged = now()
-  let seen = judged
+  for (const file of [cert, key]) watchFile(file, { interval: lookMs, persistent: false }, settle)
   return () => {
-    const before = seen
-    seen = now()
-    if (seen !== before || seen === judged) return false
-    judged = seen
-    return true
+    clearTimeout(timer)
+    for (const file of [cert, key]) unwatchFile(file, settle)
   }
 }

@@ -158,14 +158,15 @@ describe.each(runtimes)('on %s', (runtime) => {
     expect(await shown()).toBe(after)
     expect((await command('status')).code).toBe(0)
     await put(serverCertificate)
-    await until(async () => (await shown()) === before)
+    await until(async () => (await shown().catch(() => '')) === before)
     // Shown is what stood in the file at the start; now another stands there.
     await put({ ...renewedCertificate, key: '' })
     expect((await command('status')).code).toBe(0)
   }, 30_000)
 
   // Deno offers HTTP/2 to whoever asks for it; Bun does not.
-  test.if(runtime === 'deno')('a client that speaks HTTP/2 meets the same rules', async () => {
+  test('a client that speaks HTTP/2 meets the same rules', async () => {
+    if (runtime === 'bun') return
     await put(serverCertificate)
     const session = connectHttp2(gateway.url, { ca })
     const ask = async (path: string, headers: Record<string, string>, body?: string) => {
