@@ -60,7 +60,9 @@ export class Door {
       throw badRequest(host === null ? 'The Host header is missing.' : 'The Host header does not match the address that was asked for.')
     }
     if (!this.#knows(authority)) {
-      throw new GatewayError('host_not_allowed', 'The Host header names no host of this gateway; add it to gateway.hosts if it should.')
+      throw new GatewayError('host_not_allowed', 'The Host header names no host of this gateway; add it to gateway.hosts if it should.', {
+        security: 'foreign_host',
+      })
     }
     const query = url.indexOf('?', slash)
     const path = query === -1 ? url.slice(slash) : url.slice(slash, query)
@@ -83,7 +85,9 @@ export class Door {
     const own = /^https?:\/\/([^/]+)$/.exec(lower)?.[1]
     if (own !== undefined && this.#knows(own)) return
     if (!this.#anyOrigin && !this.#origins.has(lower)) {
-      throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.')
+      throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.', {
+        security: 'foreign_origin',
+      })
     }
     context.corsOrigin = this.#anyOrigin ? '*' : origin
   }
