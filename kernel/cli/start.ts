@@ -2,10 +2,11 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Gateway } from '../boot/start.ts'
-import type { GatewayConfig } from '../config/index.ts'
+import type { GatewayConfig, KernelConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
+import { startAccessLog } from './access-log.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
@@ -32,14 +33,16 @@ async function run(context: KernelCommandContext): Promise<number> {
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
   const { prepareStart } = await import('../boot/builtins.ts')
   await prepareStart()
-  const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
+  const [{ startGateway }, { configureLog, loggerOf }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const { token, options: access } = createLocalAccess(cli.env)
   const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, ...access }).catch((error: unknown) => {
     throw explain(error)
   })
   try {
     const { version, runtime, config, startedAt } = gateway.kernel
-    const { tls } = config().values.gateway as GatewayConfig
+    const { gateway: gatewayConfig, log } = config().values as unknown as KernelConfig
+    const { tls } = gatewayConfig
+    if (log.access) startAccessLog(gateway.kernel, loggerOf('access'))
     const run = {
       ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
       certificate: tls ? certificateOf(tls.cert) : null,

@@ -53,7 +53,7 @@ describe('defaults and precedence', () => {
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
     expect(resolved.sections.limits).toEqual({})
-    expect(resolved.log).toEqual({ level: 'info', format: 'text' })
+    expect(resolved.log).toEqual({ level: 'info', format: 'text', access: false })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
     expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
   })
@@ -190,7 +190,7 @@ describe('problems', () => {
   })
 
   test('an unknown key without a near one lists those that exist', () => {
-    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format'])
+    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format, access'])
   })
 
   test('a section that is no table', () => {

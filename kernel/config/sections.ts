@@ -33,6 +33,7 @@ const database = t.Object({
 const log = t.Object({
   level: t.Enum(['debug', 'info', 'warn', 'error'], { default: 'info' }),
   format: t.Enum(['text', 'json'], { default: 'text' }),
+  access: t.Boolean({ default: false, description: 'One line for each finished request' }),
 })
 const schemas = { gateway, database, log }
 
