@@ -20,7 +20,7 @@ export interface Running {
 }
 
 /** The kernel's parts, as the service reads them; what it does is handed through. */
-export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'blame' | 'report'> {
+export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'blame' | 'report' | 'warn'> {
   running(): Running
   readonly plugins: Plugins
   readonly http: Http

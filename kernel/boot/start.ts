@@ -17,16 +17,19 @@ import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { formatProblem, PlanError } from '../contract/problem.ts'
+import type { EventRef } from '../contract/refs.ts'
 import { t } from '../contract/schema.ts'
-import { createHttp, type Http } from '../http/http.ts'
+import { createHttp } from '../http/http.ts'
+import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
+import { outsideTransaction } from '../store/transactions.ts'
 import { createBlame, toPath } from './blame.ts'
 import { builtins, infrastructure } from './builtins.ts'
 import { systemClock } from './clock.ts'
 import { type Data, type DataOptions, isProvider, noDatabase, openData } from './data.ts'
 import { createFaults } from './faults.ts'
-import { configPatched, secretAccessed } from './kernel-events.ts'
+import { auditEvent, configPatched, secretAccessed, securityWarn } from './kernel-events.ts'
 import { createKernelService, type Running } from './kernel-service.ts'
 import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
@@ -65,7 +68,7 @@ export interface GatewayOptions extends ReadConfigOptions {
 
 /** A running gateway. */
 export interface Gateway {
-  /** `http://host:port`, or null without a listener. */
+  /** `http://host:port`, with `gateway.tls` https, or null without a listener. */
   readonly url: string | null
   readonly dataDir: string
   /** The embedded database's socket; null on PostgreSQL. */
@@ -147,8 +150,25 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: isConnectionError,
     onError: faults.report,
+    onSecurity: (kind, details) => warn(kind, { ...details }),
   })
   http.setOrigin(config.host, config.port || defaultPort)
+  /** What may tell of an attack: an event, and a line of the log. */
+  function warn(kind: string, details: Readonly<Record<string, string | undefined>>): void {
+    const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, redact(value).slice(0, 200)]])))
+    logFor('kernel').warn(`security: ${kind}`, told)
+    publishAside(securityWarn, { kind, details: told })
+  }
+  /** For what nobody waits for. */
+  const publishAside = (ref: EventRef, data: unknown) =>
+    void outsideTransaction(async () => bus.publish('kernel', ref, data)).catch((error: unknown) =>
+      logFor('kernel').warn(`${ref.type} could not be published`, { error }),
+    )
+  http.onRequest((record) => {
+    if (!record.audited) return
+    const { principal, address, method, route, status, requestId } = record
+    publishAside(auditEvent, { who: principal.id, via: principal.via, address, method, route, status, requestId })
+  })
   const plugins = new Plugins({
     ...{ bus, slots, clock, logFor, db: store.db, dataDir: start.raw.dataDir, onError: faults.report, redact, migrate: store.migrate },
     kernelService: (id) => (id === 'kernel' ? kernel : undefined),
@@ -195,6 +215,7 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
     },
     blame: (files) => blame().of(files.map(toPath)),
     report: faults.report,
+    warn,
   })
   if (options.onFatal) {
     const { onFatal } = options
@@ -211,11 +232,12 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
     await reloading
     await http.drain(running.plan.resolved.gateway.shutdownDeadlineMs)
   })
-  const url = options.listen === false ? null : await listen(http, config, runtime, undo)
+  const listening = options.listen === false ? undefined : await listen({ http, config, runtime, log: logFor('kernel') })
+  if (listening) undo.splice(-1, 0, listening.close)
 
   let stopping: Promise<void> | undefined
   return {
-    url,
+    url: listening?.url ?? null,
     kernel,
     dataDir: start.raw.dataDir,
     socketPath,
@@ -250,20 +272,4 @@ async function planFrom(raw: RawConfig, url: string | undefined, options: Gatewa
   const plan = makePlan(planned, raw, [...Object.keys(builtins), ...all.map(({ plugin }) => plugin.id)])
   const missing = url === undefined && !planned.some((loaded) => isProvider(loaded)) ? [noDatabase] : []
   return { ...plan, problems: [...problems, ...plan.problems, ...missing] }
-}
-
-async function listen(
-  http: Http,
-  config: Plan['resolved']['gateway'],
-  runtime: Awaited<ReturnType<typeof currentRuntime>>,
-  undo: Start['undo'],
-): Promise<string> {
-  const server = await runtime.serve({
-    ...{ host: config.host, port: config.port, maxBodyBytes: config.httpBodyLimitBytes },
-    ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
-  })
-  undo.splice(-1, 0, () => server.close())
-  http.setOrigin(server.host, server.port)
-  const host = server.host.includes(':') ? `[${server.host}]` : server.host
-  return `http://${host}:${server.port}`
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { createLocalAccess } from './local-access.ts'
 import { type RunFile, writeRunFiles } from './running.ts'
 
-const run: RunFile = { url: 'http://127.0.0.1:1', pid: process.pid, startedAt: '2026-01-01T00:00:00.000Z', socket: null }
+const run: RunFile = { url: 'http://127.0.0.1:1', pid: process.pid, startedAt: '2026-01-01T00:00:00.000Z', socket: null, certificate: null }
 const names = ['cli.token', 'run.json'] as const
 const draft = (name: string) => `.${name}.${process.pid}`
 

@@ -2,15 +2,16 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Gateway } from '../boot/start.ts'
-import type { GatewayConfig } from '../config/index.ts'
+import type { GatewayConfig, KernelConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
+import { startAccessLog } from './access-log.ts'
 import { exitCode } from './exit-code.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
-import { reachable, writeRunFiles } from './running.ts'
+import { certificateOf, reachable, writeRunFiles } from './running.ts'
 
 // Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
@@ -33,7 +34,7 @@ async function run(context: KernelCommandContext): Promise<number> {
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
   const { prepareStart } = await import('../boot/builtins.ts')
   await prepareStart()
-  const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
+  const [{ startGateway }, { configureLog, loggerOf }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const { token, options: access } = createLocalAccess(cli.env)
   const broken = new AbortController()
   const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, onFatal: () => broken.abort(), ...access }).catch(
@@ -43,7 +44,13 @@ async function run(context: KernelCommandContext): Promise<number> {
   )
   try {
     const { version, runtime, config, startedAt } = gateway.kernel
-    const run = { url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath }
+    const { gateway: gatewayConfig, log } = config().values as unknown as KernelConfig
+    const { tls } = gatewayConfig
+    if (log.access) startAccessLog(gateway.kernel, loggerOf('access'))
+    const run = {
+      ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
+      certificate: tls ? certificateOf(tls.cert) : null,
+    }
     const removeRunFiles = await writeRunFiles(gateway.dataDir, run, token)
     try {
       const { url, dataDir } = gateway

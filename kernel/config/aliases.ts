@@ -12,7 +12,6 @@ const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
   chat: { web: 'web', webDistPath: 'webDistPath' },
   rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
-  'auth-mtls': { tls: 'tls' },
   nodes: { nodeControl: 'nodeControl' },
 }
 

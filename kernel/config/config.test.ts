@@ -2,6 +2,7 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { expiredCertificate, renewedCertificate, serverCertificate } from '../../test/fixtures/tls.ts'
 import { formatProblem } from '../contract/problem.ts'
 import { secret, t } from '../contract/schema.ts'
 import { type ConfigFlags, exposedSecrets, isSwitchedOff, kernelSections, pluginSection, readConfig, redactConfig, resolveConfig } from './index.ts'
@@ -52,7 +53,7 @@ describe('defaults and precedence', () => {
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
     expect(resolved.sections.limits).toEqual({})
-    expect(resolved.log).toEqual({ level: 'info', format: 'text' })
+    expect(resolved.log).toEqual({ level: 'info', format: 'text', access: false })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
     expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
   })
@@ -189,7 +190,7 @@ describe('problems', () => {
   })
 
   test('an unknown key without a near one lists those that exist', () => {
-    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format'])
+    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format, access'])
   })
 
   test('a section that is no table', () => {
@@ -284,13 +285,10 @@ describe("the seeds' keys", () => {
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'a', secret: 's' }] })
   })
   test('are a problem that says so when that plugin is absent', () => {
-    const { lines } = resolveText(
-      '[gateway]\nrequire_pairing = true\nweb = { enabled = true }\ntls = { requireClientCert = true }\n[gateway.node_control]\nenabled = true',
-    )
+    const { lines } = resolveText('[gateway]\nrequire_pairing = true\nweb = { enabled = true }\n[gateway.node_control]\nenabled = true')
     expect(lines.toSorted()).toEqual([
       '[gateway] node_control: this key is read by the plugin nodes, which this gateway does not have; expected the key to be left out',
       '[gateway] require_pairing: this key is read by the plugin auth-pairing, which this gateway does not have; expected the key to be left out',
-      '[gateway] tls: this key is read by the plugin auth-mtls, which this gateway does not have; expected the key to be left out',
       '[gateway] web: this key is read by the plugin chat, which is not loaded; expected the key to be left out',
     ])
   })
@@ -372,4 +370,36 @@ describe('secrets', () => {
 
 test('the #:schema line of an editor is a comment to us', () => {
   expect(resolveText('#:schema ./portico.schema.json\n[gateway]\nport = 5').resolved.gateway.port).toBe(5)
+})
+
+describe('gateway.tls', () => {
+  const put = (name: string, text: string) => writeFileSync(join(folder, name), text)
+  put('server.pem', serverCertificate.cert)
+  put('server.key', serverCertificate.key)
+  put('other.key', renewedCertificate.key)
+  put('old.pem', expiredCertificate.cert)
+  put('old.key', expiredCertificate.key)
+  const of = (cert: string, key: string) => resolveText(`[gateway]\ntls = { cert = "${cert}", key = "${key}" }`)
+
+  test('names files, from the config file’s folder', () => {
+    const { problems, resolved } = of('server.pem', './server.key')
+    expect(problems).toEqual([])
+    expect(resolved.gateway.tls).toEqual({ cert: join(folder, 'server.pem'), key: join(folder, 'server.key') })
+  })
+
+  test.each([
+    ['none.pem', 'none.key', ['cert: the file cannot be read; found FOLDER/none.pem (ENOENT)', 'key: the file cannot be read; found FOLDER/none.key (ENOENT)']],
+    ['server.key', 'server.pem', ['cert: the file does not hold what it should; found FOLDER/server.key', 'key: the file does not hold what it should']],
+    ['server.pem', 'other.key', ['key: the key is not that of the certificate; found FOLDER/other.key; expected the key of FOLDER/server.pem']],
+    ['old.pem', 'old.key', ['cert: the certificate has expired; found Jan  1 00:00:00 2024 GMT to Jan  1 00:00:00 2025 GMT; expected one that is valid now']],
+  ])('with %s and %s is a problem that says what was found and expected', (cert, key, expected) => {
+    const { lines } = of(cert, key)
+    expect(lines).toHaveLength(expected.length)
+    for (const [index, text] of expected.entries()) expect(lines[index]?.replaceAll(folder, 'FOLDER')).toStartWith(`[gateway] tls.${text}`)
+  })
+
+  test('takes nothing but the two: client certificates are not asked for', () => {
+    const { lines } = resolveText('[gateway]\ntls = { cert = "server.pem", key = "server.key", requireClientCert = true, ca = "ca.pem" }')
+    expect(lines).toEqual(['requireClientCert', 'ca'].map((key) => `[gateway] tls.${key}: this key is unknown; expected one of cert, key`))
+  })
 })

@@ -1,5 +1,5 @@
 /** Turns what was written into what is meant: aliases, each section against its schema, and the rules between keys. */
-
+import { resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { ConfigSection } from '../contract/kernel-service.ts'
@@ -10,11 +10,13 @@ import type { ResolvedSecret } from './secrets.ts'
 import type { KernelConfig } from './sections.ts'
 import { settle } from './settle.ts'
 import { isTable, type Table } from './table.ts'
+import { readTls } from './tls.ts'
 
 export { sectionAliases } from './aliases.ts'
 export { type ConfigFlags, isSwitchedOff, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { exposedSecrets, type ResolvedSecret, redactConfig } from './secrets.ts'
 export { type GatewayConfig, type KernelConfig, kernelSections, pluginSection } from './sections.ts'
+export { readTls, type TlsFiles } from './tls.ts'
 
 /** The config as the gateway uses it. With problems, values at fault are their defaults. */
 export interface ResolvedConfig extends KernelConfig {
@@ -52,6 +54,11 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
   if (!isLoopbackHost(config.gateway.host) && !config.gateway.allowPublicBind) {
     const expected = 'a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true'
     problems.push({ where: 'gateway', key: 'host', what: 'others could reach this address', found: JSON.stringify(config.gateway.host), expected })
+  }
+  const { tls } = config.gateway
+  if (tls) {
+    Object.assign(tls, { cert: resolve(raw.baseDir, tls.cert), key: resolve(raw.baseDir, tls.key) })
+    problems.push(...readTls(tls).problems)
   }
   return { ...config, sections: resolved, onFailure, secrets, problems }
 }

@@ -10,7 +10,17 @@ const gateway = t.Object({
   port: t.Integer({ minimum: 0, maximum: 65_535, default: 4766, description: '0 = any free port' }),
   hosts: names('Names this gateway answers to in Host, with the port unless it is the scheme’s own; default 127.0.0.1, localhost and [::1]'),
   allowPublicBind: t.Boolean({ default: false, description: 'Allows a host that is not loopback' }),
-  trustedProxies: names('Addresses or CIDR blocks whose Forwarded headers are believed'),
+  trustedProxies: names('Addresses or CIDR blocks whose forwarding header is believed'),
+  tls: t.Optional(
+    t.Object(
+      {
+        cert: t.String({ minLength: 1, description: 'PEM: the certificate, followed by those of its authorities' }),
+        key: t.String({ minLength: 1, description: 'PEM: its private key, without a passphrase' }),
+      },
+      { description: 'Serves https: paths, relative to this file; a renewed pair is taken up by itself' },
+    ),
+  ),
+  forwardedHeader: t.Enum(['x-forwarded-for', 'forwarded'], { default: 'x-forwarded-for', description: 'The one header that trusted proxies set' }),
   corsOrigins: names('Origins that browsers may call from; "*" = all'),
   httpBodyLimitBytes: t.Integer({ minimum: 1_024, maximum: 1_073_741_824, default: 10_485_760, description: 'Bytes of a request body; a route may take less' }),
   allowQueryToken: t.Boolean({ default: false, description: 'Accepts ?token= on streams, sockets and media' }),
@@ -23,6 +33,7 @@ const database = t.Object({
 const log = t.Object({
   level: t.Enum(['debug', 'info', 'warn', 'error'], { default: 'info' }),
   format: t.Enum(['text', 'json'], { default: 'text' }),
+  access: t.Boolean({ default: false, description: 'One line for each finished request' }),
 })
 const schemas = { gateway, database, log }
 

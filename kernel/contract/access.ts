@@ -37,6 +37,8 @@ export interface RouteGroupOptions {
   stream?: boolean
   /** Adds to `WWW-Authenticate` on 401, e.g. `resource_metadata="…"`. */
   challenge?: (request: Request) => string
+  /** What it lets in is recorded by `audit:event`, unless it only reads (GET, HEAD, OPTIONS); groups guarded by `admin` alone always are. */
+  audit?: boolean
   /** Exempt from the limits per address and per principal (health probes). */
   unlimited?: boolean
 }

@@ -41,6 +41,9 @@ export const errorTable = {
 /** A code of `errorTable`. */
 export type ErrorCode = keyof typeof errorTable
 
+/** What an operator is warned of: an address that keeps guessing credentials, a Host or an Origin that does not belong here. */
+export type SecurityKind = 'auth_failures' | 'foreign_host' | 'foreign_origin'
+
 /** What a `GatewayError` may carry besides its code and message. */
 export interface GatewayErrorOptions {
   cause?: unknown
@@ -54,6 +57,8 @@ export interface GatewayErrorOptions {
   plugin?: string
   /** Extra response headers. */
   headers?: Record<string, string>
+  /** Worth a warning, which the kernel gives at most once in ten seconds for each kind and address. */
+  security?: SecurityKind
 }
 
 const brand = Symbol.for('portico.error')
@@ -66,6 +71,7 @@ export class GatewayError extends Error {
   readonly retryAfter?: number
   readonly plugin?: string
   readonly headers?: Record<string, string>
+  readonly security?: SecurityKind
   readonly [brand] = true
 
   constructor(code: ErrorCode, message: string, { cause, ...options }: GatewayErrorOptions = {}) {

@@ -6,6 +6,7 @@ import type { EventDelivery, LogFilter } from './event-log.ts'
 import type { Plugin } from './plugin.ts'
 import type { Principal } from './principal.ts'
 import { defineService, defineSlot, type EventRef, type ScopeRef } from './refs.ts'
+import type { RequestContext } from './request.ts'
 import type { JsonSchema, TSchema } from './schema.ts'
 
 /** Where a plugin is in its life. */
@@ -60,13 +61,16 @@ export interface KernelStats {
   readonly counters: Readonly<Record<string, number>>
 }
 
-/** A finished request, for metrics. */
-export interface RequestRecord {
+/** A finished request, as listeners see it while they are called: what costs is computed when it is read, and nothing of it is to be kept. */
+export interface RequestRecord extends Pick<RequestContext, 'requestId' | 'principal' | 'address'> {
   readonly method: string
   /** The route's template, or `unmatched`. */
   readonly route: string
   readonly status: number
+  /** To the head of the answer. */
   readonly seconds: number
+  /** Somebody who was let in changed what is his to change: see `RouteGroupOptions.audit`. Whether it succeeded, `status` says. */
+  readonly audited: boolean
 }
 
 /** A section of the config file: one of the kernel's, or a plugin's. */
@@ -142,6 +146,8 @@ export interface Kernel {
   check(text: string): Promise<readonly string[]>
   /** The plugin whose code the files of a stack are, innermost first; `kernel`, or `unknown plugin`. */
   blame(files: readonly string[]): string
+  /** Tells of what may be an attack, as `security:warn`; say the same at most once in a while. No secret may stand in it. */
+  warn(kind: string, details: Readonly<Record<string, string | undefined>>): void
   /** Reports a fault of a plugin: logged, counted, published as `system:error`. */
   report(plugin: string, what: string, error: unknown): void
   /** Ends every live connection of this credential and forgets its cached tokens. */

@@ -11,10 +11,13 @@ export function limitBody(context: Context, target: Target, gatewayLimit: number
   const length = headers.get('content-length')
   const isChunked = headers.has('transfer-encoding')
   if (isChunked && (hasNone || length !== null)) throw new GatewayError('invalid_request', 'Transfer-Encoding does not belong here.')
-  // In process nothing announces a length.
-  const isCounted = isChunked || (length === null && !hasNone && context.peer.isLocal === undefined && request.body !== null)
+  // In process and over HTTP/2 nothing need announce a length.
+  const { isLocal, isHttp2 = false } = context.peer
+  const isCounted = isChunked || (length === null && !hasNone && (isLocal === undefined || isHttp2) && request.body !== null)
   if (!isCounted && (length === null || length === '0')) return request
-  if (target.takesJson && !hasNone && !/^application\/json\s*(;|$)/i.test(headers.get('content-type') ?? '')) {
+  const type = headers.get('content-type')
+  // What Deno shows as the body of HTTP/2 may be none.
+  if (target.takesJson && !hasNone && !(isHttp2 && type === null) && !/^application\/json\s*(;|$)/i.test(type ?? '')) {
     throw new GatewayError('unsupported_media_type', 'This route takes JSON; send Content-Type: application/json.')
   }
   const limit = Math.min(target.group.options.bodyLimit ?? gatewayLimit, gatewayLimit)

@@ -2,14 +2,14 @@
 import type { Hooks } from 'crossws'
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
-import { GatewayError } from '../contract/errors.ts'
+import { GatewayError, isGatewayError, type SecurityKind } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { RequestLimit } from '../contract/limits.ts'
 import type { Clock } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
-import { setContext } from '../contract/request.ts'
+import { type RequestContext, setContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { trustedProxies } from './address.ts'
+import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
 import type { CompiledGroup } from './compile.ts'
 import { Connections } from './connections.ts'
@@ -30,9 +30,19 @@ export interface HttpOptions extends ErrorMapping {
   requestLimits(): readonly RequestLimit[]
   readonly clock: Clock
   readonly boundToLoopback: boolean
+  /** Told at most once in ten seconds for each kind and address; of a flood from many addresses not of all. */
+  onSecurity?(kind: SecurityKind, details: SecurityDetails): void
+}
+
+/** Who gave cause for a warning. What he sent is cut to 200 characters. */
+export interface SecurityDetails extends Pick<RequestContext, 'address' | 'requestId'> {
+  readonly host?: string
+  readonly origin?: string
 }
 
 const stopRetrySeconds = 5
+const quietMs = 10_000
+const maxWarned = 100
 
 /** Makes the room; nothing is open before the runtime serves. */
 export function createHttp(options: HttpOptions): Http {
@@ -52,8 +62,9 @@ export class Http {
   readonly #gate: Gate
   #config: GatewayConfig
   #door: Door
-  #origin: [host: string, port: number] | undefined
+  #origin: [host: string, port: number, isTls: boolean] | undefined
   readonly #listeners = new Set<(record: RequestRecord) => void>()
+  readonly #warned = new Map<string, number>()
   #isClosed = false
   #total = 0
 
@@ -64,13 +75,13 @@ export class Http {
     this.#connections = new Connections(config.maxStreams, options.onError)
     this.#door = new Door(config)
     this.#gate = new Gate({ authMethods, allowQueryToken: config.allowQueryToken, now: () => clock.now() })
-    this.#host = { boundToLoopback, connections: this.#connections, isTrustedProxy: trustedProxies(config.trustedProxies) }
+    this.#host = { boundToLoopback, connections: this.#connections, proxies: proxyTrust(config) }
   }
 
   /** After listening: the names this gateway answers to depend on it. */
-  setOrigin(host: string, port: number): void {
-    this.#origin = [host, port]
-    this.#door.setOrigin(host, port)
+  setOrigin(host: string, port: number, isTls = false): void {
+    this.#origin = [host, port, isTls]
+    this.#door.setOrigin(host, port, isTls)
   }
 
   /** Answers a request, or upgrades it. Never rejects. `peer.address` is '' for calls in process. */
@@ -121,7 +132,7 @@ export class Http {
     if (this.#origin) this.#door.setOrigin(...this.#origin)
     this.#connections.maxStreams = config.maxStreams
     this.#gate.allowQueryToken = config.allowQueryToken
-    this.#host.isTrustedProxy = trustedProxies(config.trustedProxies)
+    this.#host.proxies = proxyTrust(config)
   }
 
   /** Calls the listener for each finished request; returns the undo. */
@@ -237,16 +248,30 @@ export class Http {
       context.fail(error)
       response = finishHeaders(context, errorResponse(context, this.#options), variesByOrigin)
     }
+    if (isGatewayError(context.failure) && context.failure.security) this.#warn(context, context.failure.security)
     if (this.#listeners.size > 0) this.#record(context, response)
     return response
   }
 
-  #record({ request, target, begun }: Context, response: Response | undefined): void {
-    const method = target?.socket ? 'WS' : request.method
-    const record = { method, route: target?.template ?? 'unmatched', status: response?.status ?? 101, seconds: (performance.now() - begun) / 1000 }
+  #warn({ address, requestId, request: { headers } }: Context, kind: SecurityKind): void {
+    const now = this.#options.clock.now()
+    const key = `${kind} ${address}`
+    for (const [old, until] of this.#warned) {
+      if (until > now) break
+      this.#warned.delete(old)
+    }
+    if (this.#warned.has(key) || this.#warned.size >= maxWarned) return
+    this.#warned.set(key, now + quietMs)
+    const sent = (name: string) => headers.get(name)?.slice(0, 200)
+    this.#options.onSecurity?.(kind, { address, requestId, host: sent('host'), origin: sent('origin') })
+  }
+
+  #record(context: Context, response: Response | undefined): void {
+    context.status = response?.status ?? 101
+    context.seconds = (performance.now() - context.begun) / 1000
     for (const listener of this.#listeners) {
       try {
-        listener(record)
+        listener(context)
       } catch (error) {
         this.#options.onError('kernel', 'a request listener', error)
       }

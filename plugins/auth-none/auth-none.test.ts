@@ -35,6 +35,15 @@ describe('with allow = true', () => {
     ])
   })
 
+  test('/metrics shows over loopback what it shows without this plugin', async () => {
+    expect(await ask('/metrics')).toBe('200')
+    expect(await ask('/metrics', { 'x-forwarded-for': '203.0.113.9' })).toBe('401 missing_credentials')
+  })
+
+  test('a ticket on a route that is no stream is not overlooked', async () => {
+    expect(await ask(`${whoami}?ticket=tkt_wrong`)).toBe('401 invalid_api_key')
+  })
+
   test('he is no administrator', async () => {
     expect(await ask('/api/keys')).toBe('403 insufficient_scope')
     expect(await ask('/api/keys', { 'content-type': 'application/json' }, 'POST')).toBe('403 insufficient_scope')

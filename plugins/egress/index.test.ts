@@ -15,7 +15,7 @@ afterAll(async () => {
   await origin.stop()
 })
 const ask = (url: string) => gateway.json('/fetcher', { method: 'POST', body: { url } })
-const warnings = () => gateway.log.filter(({ plugin, level }) => plugin === 'egress' && level === 'warn')
+const warnings = () => gateway.log.filter(({ plugin, message, level }) => plugin === 'kernel' && message.startsWith('security:') && level === 'warn')
 
 test('another plugin fetches through it what the config allows', async () => {
   const answer = await gateway.fetch('/fetcher', {
@@ -32,12 +32,13 @@ test('a refusal is told to the operator, and one who is refused in a loop once i
   for (let n = 0; n < 3; n++) expect((await ask('http://169.254.169.254/?secret=1')).status).toBe(403)
   expect(warnings().slice(before)).toEqual([
     {
-      plugin: 'egress',
+      plugin: 'kernel',
       level: 'warn',
-      message: 'An address from outside was refused',
+      message: 'security: egress_refused',
       properties: { reason: 'address', host: '169.254.169.254', address: '169.254.169.254', kind: 'metadata', purpose: 'fetcher' },
     },
   ])
+  expect((await gateway.events.waitFor('security:warn')).data).toMatchObject({ kind: 'egress_refused', details: { host: '169.254.169.254' } })
   await ask('http://10.0.0.1/')
   expect(warnings()).toHaveLength(before + 2)
   await clock.advance(10_000)

@@ -19,7 +19,10 @@ export function createGuessLimit(now: () => number): { readonly first: AuthMetho
         if (token === undefined || address === '') return null
         const { allowed, resetSeconds } = limiter.peek(addressKey(address))
         if (allowed) return null
-        throw new GatewayError('rate_limit_exceeded', 'Too many unknown credentials from this address; wait.', { retryAfter: resetSeconds })
+        throw new GatewayError('rate_limit_exceeded', 'Too many unknown credentials from this address; wait.', {
+          retryAfter: resetSeconds,
+          security: 'auth_failures',
+        })
       },
     },
     last: {

@@ -9,7 +9,7 @@ const notes: string[] = []
 const runtime = await currentRuntime()
 const http = createHttp({
   config: {
-    ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], corsOrigins: [] },
+    ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], forwardedHeader: 'x-forwarded-for', corsOrigins: [] },
     ...{ httpBodyLimitBytes: 100_000, allowQueryToken: false, maxStreams: 8, shutdownDeadlineMs: 1_000 },
   },
   authMethods: () => [
