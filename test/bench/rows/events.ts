@@ -1,0 +1,47 @@
+/** What an event costs its publisher: a live one, and a durable one. */
+import { startPostgres } from '../../fixtures/postgres.ts'
+import { freshGateway, withPlugins } from '../gateway.ts'
+import type { Row } from '../row.ts'
+
+/** Posts, and reads the rate that is answered. */
+async function rateOf(url: string, key: string): Promise<number[]> {
+  const answer = await fetch(url, { method: 'POST', headers: { authorization: `Bearer ${key}` } })
+  if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`)
+  return [((await answer.json()) as { rate: number }).rate]
+}
+
+export const publish: Row = {
+  id: 'publish',
+  figures: [
+    {
+      id: 'publish',
+      title: 'publishing a live event that 10 listen to, against calling the 10 functions after a compiled check of the data',
+      unit: 'events/s',
+      digits: 0,
+      bound: { least: 0.3 },
+    },
+  ],
+  async prepare(scope, { runtime }) {
+    const { url, key } = await freshGateway(scope, runtime, withPlugins('publish'))
+    return { baseline: () => rateOf(`${url}/publish/direct`, key), gateway: () => rateOf(`${url}/publish/bus`, key) }
+  },
+}
+
+export const durable: Row = {
+  id: 'durable',
+  figures: [
+    {
+      id: 'durable',
+      title: 'transactions of 10 writers, each with a durable event that 3 subscriptions handle, against the same without any event; PostgreSQL without fsync',
+      unit: 'transactions/s',
+      digits: 0,
+      bound: { least: 0.6 },
+    },
+  ],
+  async prepare(scope, { runtime }) {
+    const postgres = await startPostgres()
+    scope.defer(postgres.stop)
+    const { url, key } = await freshGateway(scope, runtime, `${withPlugins('durable')}[database]\nurl = "${await postgres.newDatabase()}"\n`)
+    return { baseline: () => rateOf(`${url}/durable/plain`, key), gateway: () => rateOf(`${url}/durable/logged`, key) }
+  },
+}
