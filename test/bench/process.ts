@@ -66,6 +66,13 @@ export async function residentMb(pid: number): Promise<number> {
   return Number(kilobytes) / 1024
 }
 
+/** The processor time a process has used, seconds, to a hundredth. Linux. */
+export async function cpuSeconds(pid: number): Promise<number> {
+  // After the name in brackets: state is the third field, user and system time are the 14th and 15th.
+  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ').at(-1)?.split(' ') ?? []
+  return (Number(fields[11]) + Number(fields[12])) / 100
+}
+
 /** One load. */
 export interface LoadOptions {
   readonly url: string
