@@ -15,6 +15,8 @@ export interface Child {
   readonly pid: number
   /** Writes a line, and gives the line that answers it (60 s). */
   ask(line: string): Promise<string>
+  /** True once it is gone. */
+  isOver(): boolean
   stop(): Promise<void>
 }
 
@@ -52,7 +54,7 @@ export async function startScript(scope: AsyncDisposableStack, runtime: RuntimeN
     child.stdin.write(`${words}\n`)
     return answer
   }
-  return { firstLine, pid: child.pid ?? 0, ask, stop }
+  return { firstLine, pid: child.pid ?? 0, ask, stop, isOver: () => child.exitCode !== null || child.signalCode !== null }
 }
 
 /** Resolves when the child is gone. */

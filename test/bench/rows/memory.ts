@@ -61,13 +61,14 @@ export const soak: Row = {
   async prepare(scope, { runtime, minutes }) {
     const upstream = await startScript(scope, 'bun', './servers/mock-upstream.ts')
     const { pid, url, createKey } = await freshGateway(scope, runtime, `${withPlugins('fan-out')}${withUpstream(upstream.firstLine)}`)
-    await startScript(scope, 'bun', './clients/mixed.ts', [url, await createKey(['admin'])])
+    const client = await startScript(scope, 'bun', './clients/mixed.ts', [url, await createKey(['admin'])])
     return {
       async gateway() {
         await pause((minutes / 6) * 60_000)
         const at = performance.now()
         const samples: [minute: number, mb: number][] = []
         for (let minute = 0; minute < (minutes * 5) / 6; minute = (performance.now() - at) / 60_000) {
+          if (client.isOver()) throw new Error('the client gave up; what it says stands above')
           samples.push([minute, await residentMb(pid)])
           await pause(sampleMs)
         }
