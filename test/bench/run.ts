@@ -7,30 +7,8 @@ import { type RuntimeName, runtimes } from '../fixtures/gateway-process.ts'
 import { fault, type Measured, measured } from './judge.ts'
 import { describeMachine, readRecorded, toLine, writeRecorded } from './page.ts'
 import type { Bench, Row } from './row.ts'
-import { chatLatency, chatThroughput } from './rows/chat.ts'
-import { durable, publish } from './rows/events.ts'
-import { idleMemory, soak } from './rows/memory.ts'
-import { models } from './rows/models.ts'
-import { fanOut, idle } from './rows/readers.ts'
-import { routes } from './rows/routes.ts'
-import { start, startOnPostgres } from './rows/start.ts'
-import { pacedStreams } from './rows/streams.ts'
+import { rows } from './rows.ts'
 
-const rows: readonly Row[] = [
-  models,
-  chatThroughput,
-  chatLatency,
-  pacedStreams,
-  fanOut,
-  idle,
-  publish,
-  durable,
-  start,
-  startOnPostgres,
-  idleMemory,
-  soak,
-  routes,
-]
 const soakMinutes = 12
 
 /** Gateway and baseline in turns, each first in every other round: what drifts on the machine drifts for both. */

@@ -19,6 +19,8 @@ export const publish: Row = {
       unit: 'events/s',
       digits: 0,
       bound: { least: 0.3 },
+      limit:
+        'the time stamp: where few events are published in one turn of the event loop, the text of the time and the microtask that forgets it cost more than ten listeners.',
     },
   ],
   async prepare(scope, { runtime }) {
@@ -36,6 +38,8 @@ export const durable: Row = {
       unit: 'transactions/s',
       digits: 0,
       bound: { least: 0.6 },
+      limit:
+        'a transaction of three statements has a fourth, which drizzle puts together anew each time, and PostgreSQL writes each event twice and deletes it once: outbox, log.',
     },
   ],
   async prepare(scope, { runtime }) {
