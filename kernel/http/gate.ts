@@ -97,6 +97,7 @@ export class Gate {
       let looked = false
       const attempt: AuthAttempt = {
         ...credential,
+        known: credential.token !== undefined && this.#cache.has(credential.token),
         request: context.request,
         get address() {
           looked = true
