@@ -22,7 +22,12 @@ const gateway = t.Object({
   ),
   forwardedHeader: t.Enum(['x-forwarded-for', 'forwarded'], { default: 'x-forwarded-for', description: 'The one header that trusted proxies set' }),
   corsOrigins: names('Origins that browsers may call from; "*" = all'),
-  httpBodyLimitBytes: t.Integer({ minimum: 1_024, maximum: 1_073_741_824, default: 10_485_760, description: 'Bytes of a request body; a route may take less' }),
+  httpBodyLimitBytes: t.Integer({
+    minimum: 1_024,
+    maximum: 1_073_741_824,
+    default: 10_485_760,
+    description: 'Bytes of a request body; a route may take less, and one that reads JSON takes 1 MB unless it says otherwise',
+  }),
   allowQueryToken: t.Boolean({ default: false, description: 'Accepts ?token= on streams, sockets and media' }),
   maxStreams: t.Integer({ minimum: 1, maximum: 10_000, default: 64, description: 'Live event streams and sockets of one principal' }),
   shutdownDeadlineMs: t.Integer({ minimum: 0, maximum: 600_000, default: 10_000, description: 'ms that requests and model streams get to finish at the stop' }),

@@ -30,7 +30,7 @@ export type Dialect = (error: DialectError) => unknown
 export interface RouteGroupOptions {
   /** Milliseconds to the head of the answer; default 30,000. */
   deadline?: number
-  /** Bytes; at most the gateway's own limit. */
+  /** Bytes; at most the gateway's own limit. Default: of a route that takes JSON 1 MB, else the gateway's. */
   bodyLimit?: number
   dialect?: Dialect
   /** Its answers are long-lived streams: no idle time-out, HEAD is answered without running the handler. */

@@ -28,13 +28,25 @@ const requestOf = (context: object) => (context as { request: Request }).request
 
 /** A body that was announced as JSON; `undefined` for an empty one where the schema allows none. */
 async function readJson(request: Request, isOptional: boolean): Promise<unknown> {
-  const text = await request.text()
+  const bytes = await request.arrayBuffer()
   refuseRevoked(request)
+  const text = decode(bytes)
   if (text === '' && isOptional) return undefined
   if (text === '') throw new GatewayError('invalid_json', 'The body is empty; this route takes a JSON body.')
   if (text.length > maxDepth && isDeeper(text)) throw new GatewayError('invalid_json', `The body is nested deeper than ${maxDepth} levels.`)
   try {
     return JSON.parse(text)
+  } catch (cause) {
+    throw badJson(cause)
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** RFC 8259 §8.1: JSON is UTF-8. What is not would be stored as something else than what was sent. */
+function decode(bytes: ArrayBuffer): string {
+  try {
+    return utf8.decode(bytes)
   } catch (cause) {
     throw badJson(cause)
   }

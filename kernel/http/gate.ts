@@ -106,6 +106,7 @@ export class Gate {
       let looked = false
       const attempt: AuthAttempt = {
         ...credential,
+        known: credential.token !== undefined && this.#cache.has(credential.token),
         request: context.request,
         get address() {
           looked = true

@@ -1,5 +1,5 @@
 /** The plugin `auth-token`: keys in a table, tokens in the config, and the auth method that knows both. */
-import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, t } from 'portico'
+import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, statSources, t } from 'portico'
 import { authInfo, keyChanged, keyRevoked, keyRotated } from './contract.ts'
 import { createKeys, keyEvents } from './keys.ts'
 import { type ConfiguredToken, createKeyUse, createTokenMethod } from './method.ts'
@@ -30,7 +30,7 @@ export default definePlugin({
   config,
   events: keyEvents,
   requires: { kernel },
-  adds: [authMethods],
+  adds: [authMethods, statSources],
   slots: [authInfo],
   paths: ['/api/keys', '/v1/ping', '/api/v1/auth/whoami', '/auth/config'],
   tables: { keys: table },
@@ -46,7 +46,10 @@ export default definePlugin({
     const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel, publish: ctx.publish })
     const use = createKeyUse(ctx.db, ctx.clock)
 
-    ctx.add(authMethods, createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verify: createVerifier(), used: use.used }), { order: 10 })
+    const verifier = createVerifier()
+
+    ctx.add(authMethods, createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verifier, used: use.used }), { order: 10 })
+    ctx.add(statSources, verifier.stats)
     for (const ref of [keyChanged, keyRotated, keyRevoked]) ctx.on(ref, ({ data }) => keys.heard(data))
 
     let loop = Promise.resolve()

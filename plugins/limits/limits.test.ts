@@ -83,6 +83,19 @@ describe('limits', () => {
     expect(await outcome('/t/limited', { ...as('bob'), from: '10.0.0.8' })).toBe('200')
   })
 
+  test('from an address that floods a key goes on when the gate has forgotten it, until it is revoked; so does the token of this machine', async () => {
+    const { first, last } = createGuessLimit(now)
+    const local = `ptl_${'a'.repeat(43)}`
+    const room = await testHttp({ routes, authMethods: [first, tokens('ann', local), last] })
+    const from = { from: '10.0.0.9' }
+    expect(await room.outcome('/t/limited', { ...as('ann'), ...from })).toBe('200')
+    for (let n = 0; n < 70; n++) await room.outcome('/t/limited', { ...as(`guess${n}`), ...from })
+    room.time += 61_000
+    for (const token of ['ann', local]) expect(await room.outcome('/t/limited', { ...as(token), ...from })).toBe('200')
+    room.http.revoke('test:ann')
+    expect(await room.outcome('/t/limited', { ...as('ann'), ...from })).toBe('429 rate_limit_exceeded')
+  })
+
   test('a ticket that is wrong is no guess; another scheme is one', async () => {
     const { first, last } = createGuessLimit(now)
     const { outcome } = await testHttp({ routes: [guard(rpc, (app) => app.get('/t/stream', 'x'), { stream: true })], authMethods: [first, last] })

@@ -33,7 +33,11 @@ function forFile(schema: unknown): unknown {
   if (Array.isArray(schema)) return schema.map(forFile)
   if (!isTable(schema)) return schema
   if (isSecret(schema))
-    return { type: 'string', description: [schema.description, 'env:NAME, file:PATH, or the secret in a file of mode 0600'].filter(Boolean).join('; ') }
+    return {
+      type: 'string',
+      writeOnly: true,
+      description: [schema.description, 'env:NAME, file:PATH, or the secret in a file of mode 0600'].filter(Boolean).join('; '),
+    }
   const { properties, required, ...rest } = schema
   const out: JsonSchema = Object.fromEntries(Object.entries(rest).map(([key, value]) => [key, key === 'default' ? value : forFile(value)]))
   if (!isTable(properties)) return out
