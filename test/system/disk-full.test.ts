@@ -67,7 +67,7 @@ describe.skipIf(!isPossible).each(runtimes)('on %s, as root, who may mount a sma
     })
     expect(log.chatFailures).toEqual([])
     expect([...new Set(log.failures.map(({ what }) => what))]).toEqual(['503 database_unavailable'])
-    expect(log.readiness).toEqual(['ok', 'down', 'ok'])
+    expect([log.readiness.includes('down'), log.readiness.at(-1)]).toEqual([true, 'ok'])
     await load.checkEvents(database)
   }, 90_000)
 })
