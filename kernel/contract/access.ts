@@ -33,7 +33,7 @@ export interface RouteGroupOptions {
   /** Bytes; at most the gateway's own limit. Default: of a route that takes JSON 1 MB, else the gateway's. */
   bodyLimit?: number
   dialect?: Dialect
-  /** Its answers are long-lived streams: no idle time-out, HEAD is answered without running the handler. */
+  /** Its answers are long-lived streams: no idle time-out, HEAD is answered without running the handler, and one that breaks is reported whatever its type. */
   stream?: boolean
   /** Adds to `WWW-Authenticate` on 401, e.g. `resource_metadata="…"`. */
   challenge?: (request: Request) => string

@@ -16,3 +16,4 @@ export { type ConnectionKind, contextOf, type RequestContext } from './request.t
 export { isSecret, type JsonSchema, type Static, secret, type TObject, type TSchema, t, toJsonSchema } from './schema.ts'
 export * from './socket.ts'
 export * from './sse.ts'
+export { selfReporting } from './stream.ts'

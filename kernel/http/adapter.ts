@@ -79,16 +79,18 @@ function isDeeper(text: string): boolean {
 
 const badJson = (cause: unknown) => new GatewayError('invalid_json', 'The body is not valid JSON.', { cause })
 
-/** An `Error` that is returned instead of thrown must not be shown to the client either. */
+/** An `Error` that is returned instead of thrown must not be shown to the client either; and Elysia ends a stream that breaks as if it were whole. */
 function throwErrors<M extends Mapper>(map: M): M {
   return ((response: unknown, ...rest: [never]) => {
     if (response instanceof Error) throw response
+    if (response instanceof ReadableStream) return map(new Response(response as BodyInit, bytes), ...rest)
     return map(response, ...rest)
   }) as M
 }
 
 const { handler, composeHandler, composeGeneralHandler } = WebStandardAdapter
 
+const bytes = { headers: { 'content-type': 'application/octet-stream' } }
 const json = { headers: new Headers({ 'content-type': 'application/json' }) }
 const mapOthers = throwErrors(handler.mapCompactResponse as Mapper)
 

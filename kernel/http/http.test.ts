@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { type AuthMethod, admin, contextOf, GatewayError, guard, open, type RequestContext, type RouteApp, rpc, t } from 'portico'
+import { type AuthMethod, admin, contextOf, GatewayError, guard, open, type RequestContext, type RouteApp, rpc, selfReporting, t } from 'portico'
 import { as, principal, testHttp, tokens } from '../../test/fixtures/http.ts'
 import type { HttpOptions } from './http.ts'
 
@@ -360,6 +360,75 @@ test('listeners hear of finished requests by template, and one that throws harms
   expect(records.map(({ method, route, status }) => `${method} ${route} ${status}`)).toEqual(['GET /t/:id 200', 'GET /t/:id 401', 'GET unmatched 404'])
   expect(records.every(({ seconds }) => seconds >= 0 && seconds < 1)).toBe(true)
   expect(faults).toHaveLength(4)
+})
+
+describe('a streamed answer', () => {
+  const bytes = (text: string) => new TextEncoder().encode(text)
+  const breaking = (error: unknown) =>
+    new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          controller.enqueue(bytes('one '))
+          controller.error(error)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  const whole = () => new Blob(['whole']).stream()
+  const sse = { headers: { 'content-type': 'text/event-stream' } }
+  const read = (response: Response) =>
+    response.text().then(
+      (text) => text,
+      (error: Error) => `broke: ${error.message}`,
+    )
+
+  test('that breaks is named with its plugin and route, and breaks for the client too', async () => {
+    const { send, faults } = await testHttp({
+      routes: [
+        open((app) =>
+          app
+            .get('/t/lines/:id', () => new Response(breaking(new Error('boom')), { headers: { 'content-type': 'application/x-ndjson' } }))
+            .get('/t/sse', () => new Response(breaking(new Error('boom')), sse))
+            .get('/t/returned', () => breaking(new Error('boom')) as never),
+        ),
+        open((app) => app.get('/t/bare', () => new Response(breaking(new Error('boom')))), { stream: true }),
+      ],
+    })
+    for (const path of ['/t/lines/1', '/t/sse', '/t/returned', '/t/bare']) expect(await read(await send(path))).toStartWith('broke: boom')
+    expect(faults).toEqual(['/t/lines/:id', '/t/sse', '/t/returned', '/t/bare'].map((path) => `test GET ${path} stream: boom`))
+  })
+
+  test('that ends, that its client leaves, or that speaks of its own errors is no fault; head and bytes stay what they are', async () => {
+    const log: string[] = []
+    const endless = () => new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(bytes('x')), cancel: () => void log.push('cancelled') })
+    const own = selfReporting(whole())
+    const { send, faults } = await testHttp({
+      routes: [
+        open((app) =>
+          app
+            .get('/t/whole', () => new Response(whole(), { status: 201, headers: { 'content-type': 'text/event-stream', 'x-more': 'yes' } }))
+            .get('/t/endless', () => new Response(endless(), sse))
+            .get('/t/meant', () => new Response(breaking(new GatewayError('unavailable', 'The gateway stops.')), sse))
+            .get('/t/branded', () => new Response(selfReporting(breaking(new Error('its own'))), sse))
+            .get('/t/own', () => new Response(own, sse))
+            .get('/t/bytes', () => new Response(bytes('bytes'))),
+        ),
+      ],
+    })
+    const answer = await send('/t/whole')
+    expect([answer.status, answer.headers.get('x-more'), answer.headers.get('content-type'), await answer.text()]).toEqual([
+      201,
+      'yes',
+      'text/event-stream',
+      'whole',
+    ])
+    await (await send('/t/endless')).body?.cancel()
+    expect(log).toEqual(['cancelled'])
+    expect([await read(await send('/t/meant')), await read(await send('/t/branded'))]).toEqual(['broke: The gateway stops.', 'broke: its own'])
+    expect((await send('/t/own')).body).toBe(own)
+    expect(await read(await send('/t/bytes'))).toBe('bytes')
+    expect(faults).toEqual([])
+  })
 })
 
 describe('for the audit', () => {

@@ -20,6 +20,7 @@ import { Gate } from './gate.ts'
 import { finishHeaders } from './response.ts'
 import { socketHooks, upgrade } from './sockets.ts'
 import { assembleTable } from './table.ts'
+import { watched } from './watched.ts'
 
 /** What the room is made from. */
 export interface HttpOptions extends ErrorMapping {
@@ -242,7 +243,11 @@ export class Http {
     const { variesByOrigin } = this.#door
     let response: Response
     try {
-      response = finishHeaders(context, context.failure === undefined ? answer : errorResponse(context, this.#options), variesByOrigin)
+      response = finishHeaders(
+        context,
+        context.failure === undefined ? watched(context, answer, this.#options.onError) : errorResponse(context, this.#options),
+        variesByOrigin,
+      )
     } catch (error) {
       // It was sent before and cannot be sent again: a fault of its handler.
       context.fail(error)

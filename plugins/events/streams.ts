@@ -10,6 +10,7 @@ import {
   type LogFilter,
   type Logger,
   type Principal,
+  selfReporting,
   toCursor,
 } from 'portico'
 import { type Envelope, frameOf } from './frames.ts'
@@ -142,7 +143,7 @@ function createReader({ kernel, eventLog, log }: StreamsOptions, options: Stream
   const start = (given: typeof controller) => {
     controller = given
   }
-  const stream = new ReadableStream<Uint8Array>({ start, pull, cancel: () => over('ended') }, { highWaterMark: 0 })
+  const stream = selfReporting(new ReadableStream<Uint8Array>({ start, pull, cancel: () => over('ended') }, { highWaterMark: 0 }))
   if (state === 'live') ready()
 
   function ready(): void {

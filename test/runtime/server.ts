@@ -78,6 +78,16 @@ const { compiled, problems } = await compilePlugin(
       app
         .get('/t/notes', () => notes)
         .get('/t/where', ({ request, loopback }) => ({ address: contextOf(request).address, loopback, url: request.url }))
+        .get('/t/broken', () => {
+          const body = new ReadableStream<Uint8Array>({
+            start: (controller) => controller.enqueue(encodeSse({ data: 'first' })),
+            async pull(controller) {
+              await new Promise((resolve) => setTimeout(resolve, 10))
+              controller.error(new Error('boom'))
+            },
+          })
+          return new Response(body, { headers: sseHeaders })
+        })
         .get('/t/secret', () => {
           throw new Error('secret')
         })
