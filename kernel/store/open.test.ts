@@ -116,6 +116,14 @@ describe('the store on PostgreSQL', () => {
     await fixture.store.ping()
   })
 
+  test('a slow statement is none of a silent server, though every connection is taken by one', async () => {
+    const slow = Array.from({ length: 8 }, () => fixture.store.pool.query('select pg_sleep(4), 1 as one'))
+    const started = performance.now()
+    await fixture.store.ping()
+    expect(performance.now() - started).toBeLessThan(1_000)
+    expect((await Promise.all(slow)).map(({ rows }) => rows[0].one)).toEqual(Array(8).fill(1))
+  })
+
   test('statements and silent transactions have a deadline on the server', async () => {
     const { rows } = await fixture.store.db.execute(
       sql`select current_setting('statement_timeout') as s, current_setting('idle_in_transaction_session_timeout') as i`,
@@ -135,7 +143,7 @@ describe('a server that cannot be reached', () => {
     expect(isConnectionError(new pg.DatabaseError('database "x" does not exist', 1, 'error'))).toBe(false)
   })
 
-  test('one that accepts and then is silent fails the ping within a second', async () => {
+  test('one that accepts and then is silent fails the ping within a second, and what waits for it within seconds', async () => {
     const fixture = { silent: false }
     const sockets = new Set<{ destroy(): void }>()
     const ready = Buffer.from('52000000080000000053000000057800 5a0000000549'.replace(' ', ''), 'hex')
@@ -158,6 +166,8 @@ describe('a server that cannot be reached', () => {
     const started = performance.now()
     await expect(store.ping()).rejects.toMatchObject({ code: 'database_unavailable' })
     expect(performance.now() - started).toBeLessThan(1_500)
+    const error = await store.pool.query('select 1').catch((reason) => reason)
+    expect([isConnectionError(error), performance.now() - started < 9_000]).toEqual([true, true])
     for (const socket of sockets) socket.destroy()
     await store.close()
     server.close()
