@@ -37,7 +37,7 @@ const isPossible =
     })
     .catch(() => false))
 
-describe.skipIf(!isPossible).each(runtimes)('on %s, as root, who may mount a small disk: the disk of the embedded database is full', (runtime) => {
+describe.each(isPossible ? runtimes : [])('on %s, as root, who may mount a small disk: the disk of the embedded database is full', (runtime) => {
   test('first for its tables, then for its write-ahead log', async () => {
     await using disk = await mountDisk('128m')
     await using load = await startDatabaseLoad((config) => spawnGateway({ runtime, config, dataDir: join(disk.folder, 'data') }))
