@@ -1,6 +1,7 @@
 /** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
 import type { Bus } from '../bus/bus.ts'
 import type { RouteGroup } from '../contract/access.ts'
+import { withDeadline } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
@@ -9,7 +10,6 @@ import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef, SlotRef } from '../contract/refs.ts'
 import type { SocketRoute } from '../contract/socket.ts'
 import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
-import { withDeadline } from './deadline.ts'
 import type { PlannedPlugin } from './plan.ts'
 import type { Slots } from './slots.ts'
 
@@ -25,8 +25,6 @@ export interface InstanceHost {
   readonly clock: Clock
   readonly dataDir: string
   logFor(plugin: string): Logger
-  /** The service object of this id, if its provider is ready. */
-  service(id: string): unknown
   onError(plugin: string, what: string, error: unknown): void
   /** The text without the gateway's secrets. */
   redact(text: string): string
@@ -42,24 +40,33 @@ interface Result {
 
 const resultKeys = ['routes', 'sockets', 'services', 'ready', 'reconfigure']
 
-/** A plugin between `setup` and its last undo. */
+/** A plugin between `setup` and its last undo. One that is set up beside another of its id takes effect, in what it listens to and adds, at `activate`. */
 export class Instance {
-  readonly planned: PlannedPlugin
+  planned: PlannedPlugin
   readonly #host: InstanceHost
   readonly #undo: (() => void | Promise<void>)[] = []
+  /** Of what it listens to and adds. */
+  readonly #effects: (() => void)[] = []
+  #staged: (() => void)[] | null
   readonly #abort = new AbortController()
   #result: Result = {}
   state: PluginState = 'pending'
   reason: string | undefined
   compiled: CompiledPlugin | undefined
 
-  constructor(planned: PlannedPlugin, host: InstanceHost) {
+  constructor(planned: PlannedPlugin, host: InstanceHost, { beside = false } = {}) {
     this.planned = planned
     this.#host = host
+    this.#staged = beside ? [] : null
   }
 
   get id(): string {
     return this.planned.plugin.id
+  }
+
+  /** Set up, or ready. */
+  get isUp(): boolean {
+    return this.state === 'ready' || (this.state === 'pending' && this.compiled !== undefined)
   }
 
   /** The service objects it provides, by service id. */
@@ -67,14 +74,15 @@ export class Instance {
     return new Map(Object.entries(this.planned.plugin.provides ?? {}).map(([key, ref]) => [ref.id, this.#result.services?.[key]]))
   }
 
-  /** Runs `setup` under its deadline and compiles its routes. Problems are breaches of the contract; anything else it throws is its own failure. */
-  async setup(): Promise<readonly Problem[]> {
+  /** Runs `setup` under its deadline and compiles its routes, once. Problems are breaches of the contract; anything else it throws is its own failure. `service` finds what it requires. */
+  async setup(service: (id: string) => unknown): Promise<readonly Problem[]> {
     const { plugin } = this.planned
+    if (this.compiled) return []
     const ms = plugin.setupDeadline ?? setupDeadline
     try {
       const call = plugin.setup as unknown as (ctx: PluginContext) => unknown
       const returned = await withDeadline(
-        Promise.resolve().then(() => call(this.#context())),
+        Promise.resolve().then(() => call(this.#context(service))),
         ms,
         'setup',
       )
@@ -97,6 +105,29 @@ export class Instance {
   async ready(): Promise<void> {
     await withDeadline(Promise.resolve(this.#result.ready?.(this.#abort.signal)), readyDeadline, 'ready')
     this.state = 'ready'
+  }
+
+  /** True if it takes a changed config without a restart. */
+  get isReconfigurable(): boolean {
+    return this.#result.reconfigure !== undefined
+  }
+
+  /** Hands it the config of its new place in the plan. */
+  async reconfigure(planned: PlannedPlugin): Promise<void> {
+    await withDeadline(Promise.resolve(this.#result.reconfigure?.(planned.config)), setupDeadline, 'reconfigure')
+    this.planned = planned
+  }
+
+  /** What was staged takes effect. */
+  activate(): void {
+    for (const apply of this.#staged?.splice(0) ?? []) apply()
+    this.#staged = null
+  }
+
+  /** It hears nothing and contributes nothing any more; requests that it has begun go on. */
+  withdraw(): void {
+    this.#staged = null
+    for (const undo of this.#effects.splice(0).reverse()) undo()
   }
 
   /** Aborts its signal and undoes everything, last first; each undo under a deadline, a throw never stops the next. */
@@ -131,26 +162,44 @@ export class Instance {
     return problems
   }
 
-  #context(): PluginContext {
+  /** Now, or at `activate`; undone once, in its turn or at `withdraw`. A breach shows at once. */
+  #effect(apply: () => () => void): void {
+    let undo: (() => void) | undefined
+    const run = () => {
+      undo = apply()
+    }
+    const end = () => {
+      undo?.()
+      undo = undefined
+    }
+    if (this.#staged) this.#staged.push(run)
+    else run()
+    this.#effects.push(end)
+    this.#undo.push(end)
+  }
+
+  #context(service: (id: string) => unknown): PluginContext {
     const { plugin, index, config } = this.planned
     const host = this.#host
     const owned = new Map((plugin.events ?? []).map((ref) => [ref.type, ref]))
     const addable = (plugin.adds ?? []).map((slot) => slot.id)
     const readable = (plugin.slots ?? []).map((slot) => slot.id)
     const services: Record<string, unknown> = {}
-    for (const [key, ref] of Object.entries({ ...plugin.optional, ...plugin.requires })) services[key] = host.service(ref.id)
+    for (const [key, ref] of Object.entries({ ...plugin.optional, ...plugin.requires })) services[key] = service(ref.id)
     const ctx: PluginContext<unknown, readonly EventRef[]> = {
       id: this.id,
       config,
       log: host.logFor(this.id),
-      db: host.db,
+      get db() {
+        return host.db
+      },
       clock: host.clock,
       signal: this.#abort.signal,
       services: services as never,
       dataDir: host.dataDir,
       on: (ref: EventRef, listener: (event: GatewayEvent<string, never>) => void | Promise<void>, options?: ListenOptions) => {
         const cursor = options?.cursor === undefined ? undefined : { ...options, cursor: `${this.id}/${options.cursor}` }
-        this.#undo.push(host.bus.on(this.id, ref, listener as never, cursor ?? options))
+        this.#effect(() => host.bus.on(this.id, ref, listener as never, cursor ?? options))
       },
       publish: ((ref: EventRef, data: unknown, options?: PublishOptions) => {
         if (!owned.has(ref.type)) throw breach(this.id, ref.type, 'is published, but not declared in events', nearestName(ref.type, owned.keys()))
@@ -158,7 +207,7 @@ export class Instance {
       }) as never,
       add: (slot: SlotRef, item: unknown, options?: { order?: number }) => {
         if (!addable.includes(slot.id)) throw breach(this.id, slot.id, 'is added to, but not declared in adds', nearestName(slot.id, addable))
-        this.#undo.push(host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0 }))
+        this.#effect(() => host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0 }))
       },
       items: ((slot: SlotRef) => {
         if (!readable.includes(slot.id)) throw breach(this.id, slot.id, 'is read, but not declared in slots', nearestName(slot.id, readable))

@@ -1,83 +1,89 @@
 /** The service `kernel`: what docs, settings, health, metrics and events are told of the kernel. */
+import { join } from 'node:path'
 import type { Bus } from '../bus/bus.ts'
-import { configJsonSchema, redactConfig } from '../config/index.ts'
-import type { ComponentHealth, Kernel, PluginInfo } from '../contract/kernel-service.ts'
+import { type RawConfig, redactConfig } from '../config/index.ts'
+import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
+import { isConnectionError } from '../store/connection-errors.ts'
 import type { Store } from '../store/open.ts'
 import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
-import { withDeadline } from './deadline.ts'
+import type { Faults } from './faults.ts'
 import type { Instance } from './instance.ts'
 import type { Plan } from './plan.ts'
+import type { Plugins } from './plugins.ts'
+import type { Slots } from './slots.ts'
 
-/** The kernel's parts, as the service reads them. */
-export interface KernelParts {
-  readonly version: string
-  readonly runtime: string
-  readonly startedAt: number
-  readonly dataDir: string
-  readonly configFile: string | null
+/** What runs now: the plan, and the config it was made from. */
+export interface Running {
   readonly plan: Plan
-  readonly instances: ReadonlyMap<string, Instance>
+  readonly raw: RawConfig
+}
+
+/** The kernel's parts, as the service reads them; what it does is handed through. */
+export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'blame' | 'report' | 'warn'> {
+  running(): Running
+  readonly plugins: Plugins
   readonly http: Http
   readonly bus: Bus
   readonly store: Store
-  faults(): number
+  readonly slots: Slots
+  readonly faults: Faults
 }
 
 /** Makes the service. */
-export function createKernelService(parts: KernelParts): Kernel {
-  const { plan, http, bus, store } = parts
+export function createKernelService({ running, plugins, http, bus, store, slots, faults, ...given }: KernelParts): Kernel {
   return {
-    version: parts.version,
-    startedAt: parts.startedAt,
-    dataDir: parts.dataDir,
-    runtime: parts.runtime,
-    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction },
-    plugins: () => plan.order.map((planned) => pluginInfo(planned, parts.instances.get(planned.plugin.id))),
+    ...given,
+    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction, isConnectionError },
+    plugins: () => running().plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,
-    eventTypes: () => plan.events,
-    scopes: () => plan.scopes,
+    eventTypes: () => running().plan.events,
+    scopes: () => running().plan.scopes,
     stats() {
-      const [fromBus, fromHttp] = [bus.stats(), http.stats()]
+      const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
       const states: Record<string, number> = {}
-      for (const { state } of parts.instances.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
+      for (const { state } of plugins.running.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
       return {
-        gauges: { ...fromBus.gauges, ...fromHttp.gauges, ...store.stats(), ...states },
-        counters: { ...fromBus.counters, ...fromHttp.counters, faults: parts.faults() },
+        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), store.stats(), states),
+        counters: Object.assign({ faults: faults.count() }, ...sources.map(({ counters }) => counters)),
       }
     },
     onRequest: (listener) => http.onRequest(listener),
-    health: async () => [await databaseHealth(store), pluginsHealth(parts.instances)],
-    config: () => ({ values: redactConfig(plan.resolved, plan.sections), schema: configJsonSchema(plan.sections), file: parts.configFile }),
+    health: async () => [await databaseHealth(store), pluginsHealth(plugins.running)],
+    config() {
+      const { plan, raw } = running()
+      return {
+        values: redactConfig(plan.resolved),
+        sections: plan.sections,
+        text: raw.text,
+        file: raw.file,
+        path: raw.file ?? join(raw.baseDir, 'portico.toml'),
+      }
+    },
     revoke: (via) => http.revoke(via),
-    eventStream: (options) => bus.eventStream(options),
-    readEvents: (options) => bus.readEvents(options),
-    subscribeAll: (listener) => bus.subscribeAll(listener),
+    eventView: bus.view,
+    subscribeAll: bus.subscribeAll,
+  }
+}
+
+/** What a source throws is reported by its slot; the others' numbers are shown. */
+function statsOf(source: () => KernelStats): KernelStats {
+  try {
+    return source()
+  } catch {
+    return { gauges: {}, counters: {} }
   }
 }
 
 function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
-  const requires = Object.values(plugin.requires ?? {}).map((ref) => ref.id)
-  return {
-    id: plugin.id,
-    version: plugin.version,
-    summary: plugin.summary,
-    state: instance?.state ?? 'pending',
-    reason: instance?.reason,
-    from,
-    usesKernel: [...requires, ...Object.values(plugin.optional ?? {}).map((ref) => ref.id)].includes('kernel'),
-    requires,
-    provides: Object.values(plugin.provides ?? {}).map((ref) => ref.id),
-    paths: plugin.paths ?? [],
-    events: (plugin.events ?? []).map((ref) => ref.type),
-    scopes: (plugin.scopes ?? []).map((ref) => ref.id),
-  }
+  const { id, version, summary } = plugin
+  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
 }
 
 async function databaseHealth(store: Store): Promise<ComponentHealth> {
   try {
-    await withDeadline(store.ping(AbortSignal.timeout(1_000)), 1_000, 'the database')
+    await store.ping()
     return { name: 'database', state: 'ok', detail: store.kind }
   } catch {
     return { name: 'database', state: 'down', detail: 'does not answer' }

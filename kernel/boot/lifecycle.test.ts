@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import { authMethods, definePlugin, defineService, guard, open, requestLimits, rpc, type SlotRef, t } from 'portico'
+import { authMethods, definePlugin, defineService, guard, type KernelStats, open, requestLimits, rpc, type SlotRef, statSources, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
@@ -51,7 +51,13 @@ describe('plugins live', () => {
     const healthy = definePlugin({ ...base, id: 'healthy', paths: ['/healthy'], setup: () => ({ routes: [open((app) => app.get('/healthy', () => 'fine'))] }) })
     await using gateway = await startTestGateway({ only: [broken, dependent, healthy] })
     expect(undone).toEqual(['broken'])
-    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual(['broken failed', 'dependent blocked', 'healthy ready'])
+    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
+      'pglite ready',
+      'event-log ready',
+      'broken failed',
+      'dependent blocked',
+      'healthy ready',
+    ])
     const refused = await gateway.json('/broken/anything')
     expect(refused.status).toBe(503)
     expect(refused.body.error).toMatchObject({ code: 'plugin_unavailable', message: expect.stringContaining('broken') })
@@ -62,7 +68,9 @@ describe('plugins live', () => {
   test('a setup that never settles fails at its deadline', async () => {
     const hanging = definePlugin({ ...base, id: 'hanging', setupDeadline: 50, paths: ['/hanging'], setup: () => new Promise<void>(() => {}) })
     await using gateway = await startTestGateway({ only: [hanging] })
-    expect(gateway.gateway.kernel.plugins()).toEqual([expect.objectContaining({ id: 'hanging', state: 'failed', reason: expect.stringContaining('50 ms') })])
+    expect(gateway.gateway.kernel.plugins()).toContainEqual(
+      expect.objectContaining({ id: 'hanging', state: 'failed', reason: expect.stringContaining('50 ms') }),
+    )
   })
 
   test.each([
@@ -98,6 +106,18 @@ describe('plugins live', () => {
     await gateway.stop()
     expect(ran).toBe(true)
     expect(gateway.log).toContainEqual(expect.objectContaining({ plugin: 'clumsy', level: 'error', message: expect.stringContaining('disposer') }))
+  })
+
+  test('numbers that plugins add stand beside the kernel’s; a source that throws is reported and hides no other', async () => {
+    const counting = (id: string, source: () => KernelStats) => definePlugin({ ...base, id, adds: [statSources], setup: (ctx) => ctx.add(statSources, source) })
+    const pens = counting('pens', () => ({ gauges: { 'pens.left': 3 }, counters: { 'pens.used': 4 } }))
+    const liar = counting('liar', () => {
+      throw new Error('lost count')
+    })
+    await using gateway = await startTestGateway({ only: [liar, pens] })
+    const { gauges, counters } = gateway.gateway.kernel.stats()
+    expect([gauges['pens.left'], gauges.requests_in_flight, counters['pens.used']]).toEqual([3, 0, 4])
+    expect(gateway.log).toContainEqual(expect.objectContaining({ plugin: 'liar', level: 'error', message: expect.stringContaining('lost count') }))
   })
 
   test('config reaches setup with its defaults', async () => {

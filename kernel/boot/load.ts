@@ -8,47 +8,78 @@ import type { PluginLoader } from './builtins.ts'
 export interface LoadedPlugin {
   readonly plugin: Plugin
   readonly from: string
+  /** Its module's path; absent when it was given as a value. */
+  readonly file?: string
 }
 
 /** What `loadPlugins` is given. */
 export interface LoadOptions {
   readonly builtins: Readonly<Record<string, PluginLoader>>
-  /** Ids of built-in plugins that config switches off. */
-  readonly disabled: ReadonlySet<string>
   /** Specifiers of third-party plugins. */
   readonly specifiers: readonly string[]
   /** The folder they are resolved from. */
   readonly baseDir: string
+  /** Told of each as soon as it is there. */
+  onLoaded(loaded: LoadedPlugin): void
 }
 
 /** Loads all of them; those that cannot be loaded are problems, never a throw. */
-export async function loadPlugins(options: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
+export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
   const problems: Problem[] = []
-  const wanted = Object.entries(options.builtins).filter(([id]) => !options.disabled.has(id))
-  const attempts = [
-    ...wanted.map(([id, load]) => attempt(id, 'builtin', load, problems)),
-    ...options.specifiers.map((specifier) => attempt(specifier, specifier, () => importPlugin(specifier, options.baseDir), problems)),
-  ]
-  const loaded = await Promise.all(attempts)
-  return { plugins: loaded.filter((entry) => entry !== null), problems }
+  const attempt = async (where: string, from: string, load: PluginLoader, file: () => string): Promise<LoadedPlugin[]> => {
+    try {
+      const plugin = (await load()).default
+      if (isPlugin(plugin)) {
+        const loaded = { plugin, from, file: file() }
+        onLoaded(loaded)
+        return [loaded]
+      }
+      problems.push({ where, what: 'its module has no plugin as default export', expected: 'export default definePlugin({ … })', found: typeof plugin })
+    } catch (error) {
+      problems.push({ where, what: `could not be loaded: ${describe(error)}`, expected: hint(error) })
+    }
+    return []
+  }
+  const plugins = await Promise.all([
+    ...Object.entries(builtins).map(([id, load]) => attempt(id, 'builtin', load, () => builtinFile(id))),
+    ...specifiers.map((name) =>
+      attempt(
+        name,
+        name,
+        () => importPlugin(name, baseDir),
+        () => paths.get(`${baseDir} ${name}`) ?? name,
+      ),
+    ),
+  ])
+  return { plugins: plugins.flat(), problems }
 }
 
-async function attempt(where: string, from: string, load: PluginLoader, problems: Problem[]): Promise<LoadedPlugin | null> {
-  try {
-    const plugin = (await load()).default
-    if (isPlugin(plugin)) return { plugin, from }
-    problems.push({ where, what: 'its module has no plugin as default export', expected: 'export default definePlugin({ … })', found: typeof plugin })
-  } catch (error) {
-    problems.push({ where, what: `could not be loaded: ${describe(error)}`, expected: hint(error) })
-  }
-  return null
+const builtinFile = (id: string) => fileURLToPath(new URL(`../../plugins/${id}/index.ts`, import.meta.url).href)
+
+/** Where specifiers were found, and how often their modules were asked for anew. */
+const paths = new Map<string, string>()
+const renewals = new Map<string, number>()
+
+/** From now on this plugin's module is another one than before: what its file holds by then. What it imports stays. */
+export function renewPlugin(specifier: string, baseDir: string): void {
+  const key = `${baseDir} ${specifier}`
+  renewals.set(key, (renewals.get(key) ?? 0) + 1)
 }
 
 /** Resolves a specifier from a folder and imports it. */
 export async function importPlugin(specifier: string, baseDir: string): Promise<{ default: unknown }> {
   const { resolveModulePath } = await import('exsolve')
-  const path = resolveModulePath(specifier, { from: pathToFileURL(`${baseDir}/`).href, extensions: ['.ts', '.js', '.mjs'], suffixes: ['', '/index'] })
-  return (await import(pathToFileURL(path).href)) as { default: unknown }
+  const path = resolveModulePath(specifier, {
+    from: pathToFileURL(`${baseDir}/`).href,
+    extensions: ['.ts', '.js', '.mjs'],
+    suffixes: ['', '/index'],
+    cache: false,
+  })
+  const key = `${baseDir} ${specifier}`
+  paths.set(key, path)
+  const renewal = renewals.get(key)
+  // Bun looks at the query of a path, not of a URL.
+  return (await import(renewal === undefined ? pathToFileURL(path).href : `${path}?renewal=${renewal}`)) as { default: unknown }
 }
 
 function describe(error: unknown): string {

@@ -1,14 +1,12 @@
 /** What a log is to the kernel, and what never gets into it. The sink itself is the command's: see cli/log.ts. */
+import type { KernelConfig } from '../config/index.ts'
 import type { Logger } from '../contract/plugin.ts'
 
 /** Makes the logger of a plugin, or of `kernel`. */
 export type LogFactory = (plugin: string) => Logger
 
 /** How the process logs. */
-export interface LogOptions {
-  readonly level: 'debug' | 'info' | 'warn' | 'error'
-  readonly format: 'text' | 'json'
-}
+export type LogOptions = KernelConfig['log']
 
 /** Secrets that must never be written: values known by config, and everything that looks like a bearer, a key or a ticket. */
 export class Redactor {

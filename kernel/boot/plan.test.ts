@@ -93,9 +93,15 @@ describe('the plan names every problem of the descriptors, all at once', () => {
     )
   })
 
+  test('a plugin that its section switches off is no part of it, wherever it comes from', async () => {
+    const { plan } = await planGateway({ env: {}, cwd: '/', configText: '[off]\nenabled = false', plugins: [plugin({ id: 'off' }), plugin({ id: 'on' })] })
+    expect(plan.problems).toEqual([])
+    expect(plan.order.map((planned) => planned.plugin.id)).toEqual(['pglite', 'event-log', 'on'])
+  })
+
   test('a module that is no plugin, and one that cannot be found', async () => {
-    const { plan } = await planGateway({ env: {}, cwd: import.meta.dir, configText: 'plugins = ["./deadline.ts", "./nowhere.ts"]', plugins: [] })
-    expect(plan.problems).toContainEqual(expect.objectContaining({ where: './deadline.ts', what: expect.stringContaining('no plugin') }))
+    const { plan } = await planGateway({ env: {}, cwd: import.meta.dir, configText: 'plugins = ["./clock.ts", "./nowhere.ts"]', plugins: [] })
+    expect(plan.problems).toContainEqual(expect.objectContaining({ where: './clock.ts', what: expect.stringContaining('no plugin') }))
     expect(plan.problems).toContainEqual(expect.objectContaining({ where: './nowhere.ts', what: expect.stringContaining('could not be loaded') }))
   })
 })

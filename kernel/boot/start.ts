@@ -1,52 +1,65 @@
 /** Starts a gateway: config, plan, database, plugins, route table, listener; and stops it in the reverse order. */
-import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
-import { busMigrations, createBus } from '../bus/bus.ts'
-import { type ConfigFlags, exposedSecrets, kernelSections, type RawConfig, readConfig, resolveConfig } from '../config/index.ts'
+import { type Bus, createBus } from '../bus/bus.ts'
+import {
+  changedKeys,
+  isSwitchedOff,
+  kernelSections,
+  type RawConfig,
+  type ReadConfigOptions,
+  type ResolvedSecret,
+  readConfig,
+  resolveConfig,
+} from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import type { Kernel } from '../contract/kernel-service.ts'
+import type { Kernel, ReloadOptions, ReloadReport } from '../contract/kernel-service.ts'
 import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
-import { PlanError } from '../contract/problem.ts'
+import { formatProblem, PlanError } from '../contract/problem.ts'
+import type { EventRef } from '../contract/refs.ts'
 import { t } from '../contract/schema.ts'
 import { Http } from '../http/http.ts'
-import { assembleTable } from '../http/table.ts'
+import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
-import { lockDataDir } from '../store/lock.ts'
-import { openStore, type Store } from '../store/open.ts'
-import { builtins, type PluginLoader } from './builtins.ts'
-import { systemClock } from './deadline.ts'
+import { outsideTransaction } from '../store/transactions.ts'
+import { createBlame, toPath } from './blame.ts'
+import { builtins, infrastructure } from './builtins.ts'
+import { systemClock } from './clock.ts'
+import { type Data, type DataOptions, isProvider, noDatabase, openData } from './data.ts'
 import { createFaults } from './faults.ts'
-import type { Instance, InstanceHost } from './instance.ts'
-import { createKernelService } from './kernel-service.ts'
-import { publishStates, readyPlugins, setupPlugins, tableEntry } from './lifecycle.ts'
-import { loadPlugins } from './load.ts'
-import { fixedToken, localPrincipal, newLocalToken, writeRunFiles } from './local-access.ts'
+import { auditEvent, configPatched, secretAccessed, securityWarn } from './kernel-events.ts'
+import { createKernelService, type Running } from './kernel-service.ts'
+import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
 import { makePlan, type Plan } from './plan.ts'
+import { Plugins } from './plugins.ts'
 import { Slots } from './slots.ts'
+import { catchUncaught } from './uncaught.ts'
 
 /** What in-process callers name as the port when config says "any free one". */
 export const defaultPort = 4766
+
+/** Keys that are read once, at the start. */
+const fixedKeys = /^(gateway\.(host|port|allowPublicBind)|database)\b/
 
 /** The version of the package. */
 export const version: string = manifest.version
 
 /** How a gateway is started. */
-export interface GatewayOptions {
-  flags?: ConfigFlags
-  env: Record<string, string | undefined>
-  /** Where `./portico.toml` is looked for. */
-  cwd: string
-  /** Config text instead of a file. */
-  configText?: string
-  /** Instead of the built-in plugins. */
+export interface GatewayOptions extends ReadConfigOptions {
+  /** Instead of the built-in plugins; the infrastructure they lack, such as a database, is added. */
   plugins?: readonly Plugin[]
   /** Beside them. */
   extraPlugins?: readonly Plugin[]
-  /** False: no listener, no run files; the app is called through `fetch`. */
+  /** Asked before those of the plugins. */
+  authMethods?: readonly AuthMethod[]
+  /** What must never be written. */
+  secrets?: readonly string[]
+  /** The process is the gateway's own: what nobody caught anywhere in it is reported, and survived; told of an error of the kernel's own, end it. */
+  onFatal?(error: unknown): void
+  /** False: no listener; the app is called through `fetch`. */
   listen?: boolean
   clock?: Clock
   /** Makes the loggers, once `log` is configured and the secrets are known. */
@@ -55,11 +68,11 @@ export interface GatewayOptions {
 
 /** A running gateway. */
 export interface Gateway {
-  /** `http://host:port`, or null without a listener. */
+  /** `http://host:port`, with `gateway.tls` https, or null without a listener. */
   readonly url: string | null
   readonly dataDir: string
-  /** A bearer with all scopes, for loopback and in-process calls; new at each start. */
-  readonly localToken: string
+  /** The embedded database's socket; null on PostgreSQL. */
+  readonly socketPath: string | null
   readonly kernel: Kernel
   /** Calls the app in process, as from loopback. */
   fetch(request: Request): Promise<Response>
@@ -69,19 +82,19 @@ export interface Gateway {
 
 /** Plans without opening a database: for `config check` and the JSON Schema. Its problems are in the plan. */
 export async function planGateway(options: GatewayOptions): Promise<{ plan: Plan; raw: RawConfig }> {
-  const raw = readConfig({ flags: options.flags, env: options.env, cwd: options.cwd, text: options.configText })
-  return { plan: await planFrom(raw, options), raw }
+  const raw = readConfig(options)
+  return { plan: await planFrom(raw, readEarly(raw).database.url, options), raw }
 }
 
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
-  const raw = readConfig({ flags: options.flags, env: options.env, cwd: options.cwd, text: options.configText })
-  // Plugins are not loaded yet: what stands in their sections, or is meant for them, is judged with the plan.
-  const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }) }))
-  const early = resolveConfig(raw, [...kernelSections, ...unread], [])
+  const raw = readConfig(options)
+  const early = readEarly(raw)
+  const { url } = early.database
   const redactor = new Redactor()
-  for (const secret of early.secrets) redactor.add(secret.value)
+  for (const secret of [...(options.secrets ?? []), ...early.secrets.map(({ value }) => value)]) redactor.add(secret)
   const logFor = options.log?.(early.log, redactor) ?? silentLog
+  const clock = options.clock ?? systemClock
   const undo: (() => Promise<unknown>)[] = []
   const unwind = async () => {
     for (const step of undo.splice(0).reverse())
@@ -89,43 +102,45 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   }
   try {
     // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
+    const { promise: server, resolve: found } = Promise.withResolvers<LoadedPlugin | undefined>()
     const isSound = raw.problems.length === 0 && !early.problems.some(({ where }) => kernelSections.some(({ id }) => id === where))
-    const opening = isSound ? openData(raw, early.database.url, logFor, undo) : Promise.reject(new PlanError(early.problems))
+    const data: DataOptions = { raw, url, server, clock, logFor, redactor, undo }
+    const opening = isSound ? openData(data) : Promise.reject(new PlanError(early.problems))
     opening.catch(() => {})
-    const [planned, opened] = await Promise.allSettled([planFrom(raw, options), opening])
+    const [planned, opened] = await Promise.allSettled([planFrom(raw, url, options, found), opening])
     if (planned.status === 'rejected') throw planned.reason
     const plan = planned.value
     if (plan.problems.length > 0) throw new PlanError(plan.problems)
     if (opened.status === 'rejected') throw opened.reason
     for (const secret of plan.resolved.secrets) redactor.add(secret.value)
-    return await run(plan, raw, opened.value, { options, logFor, redactor, undo, unwind })
+    return await run(plan, opened.value, { ...data, options, unwind })
   } catch (error) {
     await unwind()
     throw error
   }
 }
 
-interface Start {
+/** The kernel's own sections. Plugins are not loaded yet: what stands in their sections, or is meant for them, is judged with the plan. */
+function readEarly(raw: RawConfig) {
+  const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }), aliases: [] }))
+  return resolveConfig(raw, [...kernelSections, ...unread], [])
+}
+
+interface Start extends DataOptions {
   readonly options: GatewayOptions
-  readonly logFor: LogFactory
-  readonly redactor: Redactor
-  readonly undo: (() => Promise<unknown>)[]
   unwind(): Promise<void>
 }
 
-async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Promise<Gateway> {
-  const { options, logFor, undo } = start
-  for (const warning of exposedSecrets(raw, plan.resolved.secrets)) logFor('kernel').warn(warning)
-  const { gateway: config, bus: busConfig } = plan.resolved
-  const clock = options.clock ?? systemClock
+async function run(first: Plan, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
+  const { options, clock, logFor, redactor, undo } = start
+  let running: Running = { plan: first, raw: start.raw }
+  const { gateway: config } = first.resolved
   const runtime = await currentRuntime()
-  const redact = (text: string) => start.redactor.apply(text)
+  const redact = (text: string) => redactor.apply(text)
   const faults = createFaults(logFor, () => bus, redact)
-  const bus = createBus({ store, clock, log: logFor('kernel'), retention: busConfig.retention, onError: faults.report })
+  const bus = createBus({ clock, log: logFor('kernel'), onError: faults.report })
   const slots = new Slots(faults.report)
-  const localToken = newLocalToken()
-  start.redactor.add(localToken)
-  addLocalMethods(slots, localToken, options.env.PORTICO_TOKEN, start.redactor)
+  for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
 
   const http = new Http({
     config,
@@ -135,122 +150,126 @@ async function run(plan: Plan, raw: RawConfig, store: Store, start: Start): Prom
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: isConnectionError,
     onError: faults.report,
+    onSecurity: (kind, details) => warn(kind, { ...details }),
   })
   http.setOrigin(config.host, config.port || defaultPort)
-  const instances = new Map<string, Instance>()
-  const kernel = createKernelService({
-    ...{ version, startedAt: clock.now(), dataDir: raw.dataDir, configFile: raw.file, runtime: `${runtime.name} ${runtime.version}` },
-    ...{ plan, instances, http, bus, store, faults: faults.count },
+  /** What may tell of an attack: an event, and a line of the log. */
+  function warn(kind: string, details: Readonly<Record<string, string | undefined>>): void {
+    const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, redact(value).slice(0, 200)]])))
+    logFor('kernel').warn(`security: ${kind}`, told)
+    publishAside(securityWarn, { kind, details: told })
+  }
+  /** For what nobody waits for. */
+  const publishAside = (ref: EventRef, data: unknown) =>
+    void outsideTransaction(async () => bus.publish('kernel', ref, data)).catch((error: unknown) =>
+      logFor('kernel').warn(`${ref.type} could not be published`, { error }),
+    )
+  http.onRequest((record) => {
+    if (!record.audited) return
+    const { principal, address, method, route, status, requestId } = record
+    publishAside(auditEvent, { who: principal.id, via: principal.via, address, method, route, status, requestId })
   })
-  const host: InstanceHost = {
-    ...{ bus, slots, clock, logFor, db: store.db, dataDir: raw.dataDir, onError: faults.report, redact },
-    service: (id) => (id === 'kernel' ? kernel : findService(instances, id)),
+  const plugins = new Plugins({
+    ...{ bus, slots, clock, logFor, db: store.db, dataDir: start.raw.dataDir, onError: faults.report, redact, migrate: store.migrate },
+    kernelService: (id) => (id === 'kernel' ? kernel : undefined),
+    setTable(table) {
+      http.table = table
+    },
+    drain: (groups) => http.drain(running.plan.resolved.gateway.shutdownDeadlineMs, groups),
+  })
+
+  /** What the config says now, or would say with that text. The database stays the one that is open. */
+  async function read(text?: string): Promise<Running> {
+    const raw = readConfig(options.configText === undefined ? { ...options, fileText: text } : { ...options, configText: text ?? running.raw.text })
+    return { raw, plan: await planFrom(raw, start.url, options) }
   }
 
-  bus.register(plan.events)
-  await store.migrate('kernel', busMigrations)
-  await bus.start()
-  undo.push(() => bus.stop())
-  undo.push(() => stopPlugins(instances, bus))
-  await setupPlugins(plan, store, host, instances)
-  putTable(http, instances)
-  await readyPlugins(instances, host)
-  putTable(http, instances)
-  await publishStates(instances.values(), bus)
+  async function reload({ text, restart = [], by }: ReloadOptions): Promise<ReloadReport> {
+    for (const { plugin, from } of running.plan.order) if (restart.includes(plugin.id)) renewPlugin(from, running.raw.baseDir)
+    const next = await read(text)
+    const { problems, resolved } = next.plan
+    if (problems.length > 0) throw new PlanError(problems)
+    for (const { value } of resolved.secrets) redactor.add(value)
+    const change = await plugins.change(next.plan, new Set(restart))
+    const keys = changedKeys(running.plan.resolved.sections, resolved.sections)
+    running = next
+    http.configure(resolved.gateway)
+    if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log, redactor)
+    const report = { keys, ...change, needsRestart: [...change.needsRestart, ...keys.filter((key) => fixedKeys.test(key))] }
+    await bus.publish('kernel', configPatched, { ...report, by: by ?? null })
+    await tellSecrets(next.plan, bus, ({ section, key }) => keys.some((changed) => `${section}.${key}`.startsWith(changed)))
+    return report
+  }
 
+  /** Reloads one after the other. */
+  let reloading: Promise<unknown> = Promise.resolve()
+  const blame = () => createBlame(running.plan.order.flatMap(({ plugin, file }) => (file === undefined ? [] : [{ plugin: plugin.id, file }])))
+  const kernel: Kernel = createKernelService({
+    ...{ version, startedAt: clock.now(), dataDir: start.raw.dataDir, runtime: `${runtime.name} ${runtime.version}` },
+    ...{ plugins, http, bus, store, slots, faults, running: () => running },
+    check: async (text) => (await read(text)).plan.problems.map(formatProblem),
+    reload(asked = {}) {
+      const next = reloading.then(() => reload(asked))
+      reloading = next.catch(() => undefined)
+      return next
+    },
+    blame: (files) => blame().of(files.map(toPath)),
+    report: faults.report,
+    warn,
+  })
+  if (options.onFatal) {
+    const { onFatal } = options
+    const release = catchUncaught({ blame: (error) => blame().ofError(error), report: faults.report, onFatal })
+    undo.push(async () => release())
+  }
+
+  undo.push(() => bus.stop())
+  undo.push(() => plugins.stop())
+  await plugins.start(first, server)
+  await tellSecrets(first, bus)
   undo.push(async () => {
     http.closeIntake()
-    bus.endStreams()
-    await http.drain(config.shutdownDeadlineMs)
+    await reloading
+    await http.drain(running.plan.resolved.gateway.shutdownDeadlineMs)
   })
-  const url = options.listen === false ? null : await listen(http, config, store, raw.dataDir, { runtime, localToken, startedAt: clock.now(), undo })
+  const listening = options.listen === false ? undefined : await listen({ http, config, runtime, log: logFor('kernel') })
+  if (listening) undo.splice(-1, 0, listening.close)
 
   let stopping: Promise<void> | undefined
   return {
-    url,
+    url: listening?.url ?? null,
     kernel,
-    localToken,
-    dataDir: raw.dataDir,
+    dataDir: start.raw.dataDir,
+    socketPath,
     fetch: async (request) => http.handle(request, { address: '' }),
     stop: () => (stopping ??= start.unwind()),
   }
 }
 
-async function planFrom(raw: RawConfig, options: GatewayOptions): Promise<Plan> {
-  const instead = options.plugins !== undefined
-  const known = instead ? {} : builtins
-  const disabled = new Set(Object.keys(known).filter((id) => isDisabled(raw, id)))
+/** An event for each reference to a secret that was resolved. */
+async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: ResolvedSecret) => boolean = () => true): Promise<void> {
+  const references = resolved.secrets.filter((secret) => secret.reference !== null && isMeant(secret))
+  await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
+}
+
+/** Loads and plans. `found` is told of the plugin that serves the database as soon as it is loaded, or that there is none. */
+async function planFrom(raw: RawConfig, url: string | undefined, options: GatewayOptions, found?: (server?: LoadedPlugin) => void): Promise<Plan> {
+  const { plugins: instead, extraPlugins = [] } = options
+  const given = [...(instead ?? []), ...extraPlugins].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
+  const isLacking = (id: string) => id in infrastructure && !given.some((each) => isProvider(each, infrastructure[id]))
+  const isWanted = (id: string) => !isSwitchedOff(raw, id) && (!instead || isLacking(id))
+  const onLoaded = (loaded: LoadedPlugin) => isProvider(loaded) && found?.(loaded)
+  given.forEach(onLoaded)
   const { plugins, problems } = await loadPlugins({
-    builtins: known as Readonly<Record<string, PluginLoader>>,
-    disabled,
+    builtins: Object.fromEntries(Object.entries(builtins).filter(([id]) => isWanted(id))),
     specifiers: raw.plugins,
     baseDir: raw.baseDir,
+    onLoaded,
   })
-  const given = [...(options.plugins ?? []), ...(options.extraPlugins ?? [])].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
-  const plan = makePlan([...plugins, ...given], raw, Object.keys(builtins))
-  return { ...plan, problems: [...problems, ...plan.problems] }
-}
-
-function isDisabled(raw: RawConfig, id: string): boolean {
-  const section = raw.table[id]
-  return typeof section === 'object' && section !== null && (section as { enabled?: unknown }).enabled === false
-}
-
-async function openData(raw: RawConfig, url: string | undefined, logFor: LogFactory, undo: Start['undo']): Promise<Store> {
-  const lock = await lockDataDir(raw.dataDir)
-  undo.push(() => lock.release())
-  const store = await openStore({ url, dataDir: raw.dataDir, log: logFor('kernel') })
-  undo.push(() => store.close())
-  return store
-}
-
-function addLocalMethods(slots: Slots, localToken: string, envToken: string | undefined, redactor: Redactor): void {
-  const at = { owner: 'kernel', planIndex: -1, order: -100 }
-  slots.add(authMethods.id, fixedToken('local', localToken, localPrincipal('local'), { loopbackOnly: true }), at)
-  if (!envToken) return
-  redactor.add(envToken)
-  slots.add(authMethods.id, fixedToken('env', envToken, localPrincipal('env'), { loopbackOnly: false }), at)
-}
-
-function putTable(http: Http, instances: ReadonlyMap<string, Instance>): void {
-  const { table, problems } = assembleTable([...instances.values()].map(tableEntry))
-  if (problems.length > 0) throw new PlanError(problems)
-  http.table = table
-}
-
-function findService(instances: ReadonlyMap<string, Instance>, id: string): unknown {
-  for (const instance of instances.values()) {
-    if (instance.state === 'ready' || instance.state === 'pending') {
-      const service = instance.services().get(id)
-      if (service !== undefined) return service
-    }
-  }
-  return undefined
-}
-
-async function stopPlugins(instances: ReadonlyMap<string, Instance>, bus: ReturnType<typeof createBus>): Promise<void> {
-  const stopped = [...instances.values()].reverse().filter(({ state }) => state === 'ready' || state === 'pending')
-  for (const instance of stopped) await instance.unwind('stopped')
-  await publishStates(stopped, bus)
-}
-
-interface ListenOptions {
-  readonly runtime: Awaited<ReturnType<typeof currentRuntime>>
-  readonly localToken: string
-  readonly startedAt: number
-  readonly undo: Start['undo']
-}
-
-async function listen(http: Http, config: Plan['resolved']['gateway'], store: Store, dataDir: string, options: ListenOptions): Promise<string> {
-  const server = await options.runtime.serve({
-    ...{ host: config.host, port: config.port, maxBodyBytes: config.httpBodyLimitBytes },
-    ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
-  })
-  options.undo.splice(-1, 0, () => server.close())
-  http.setOrigin(server.host, server.port)
-  const host = server.host.includes(':') ? `[${server.host}]` : server.host
-  const url = `http://${host}:${server.port}`
-  const run = { url, pid: process.pid, startedAt: new Date(options.startedAt).toISOString(), socket: store.socketPath && join(store.socketPath) }
-  options.undo.push(await writeRunFiles(dataDir, run, options.localToken))
-  return url
+  found?.()
+  const all = [...plugins, ...given]
+  const planned = url === undefined ? all : all.filter((loaded) => !isProvider(loaded))
+  const plan = makePlan(planned, raw, [...Object.keys(builtins), ...all.map(({ plugin }) => plugin.id)])
+  const missing = url === undefined && !planned.some((loaded) => isProvider(loaded)) ? [noDatabase] : []
+  return { ...plan, problems: [...problems, ...plan.problems, ...missing] }
 }

@@ -2,22 +2,17 @@
 import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
+import type { EventTypeInfo } from '../contract/kernel-service.ts'
 import { hasScope, type Principal } from '../contract/principal.ts'
 import { nearestName } from '../contract/problem.ts'
 import { admin, type EventRef } from '../contract/refs.ts'
 import type { TSchema } from '../contract/schema.ts'
 
-/** An event type and its owner. */
-export interface OwnedEvent {
-  readonly owner: string
-  readonly ref: EventRef
-}
-
 /** A listener with the plugin that is told of its faults. */
-export interface OwnedListener {
+// biome-ignore lint/suspicious/noExplicitAny: the ref that was listened to has typed it
+export interface OwnedListener<Event = GatewayEvent<string, any>> {
   readonly owner: string
-  // biome-ignore lint/suspicious/noExplicitAny: the ref that was listened to has typed it
-  readonly call: (event: GatewayEvent<string, any>) => unknown
+  readonly call: (event: Event) => unknown
 }
 
 /** What is known of a type. Listeners may come before and outlive its owner. */
@@ -55,8 +50,17 @@ export function createCatalogue() {
     topic,
     /** The registered types. */
     types,
+    /** Adds a listener of the type; returns the undo. */
+    listen(type: string, own: OwnedListener) {
+      const entry = topic(type)
+      entry.listeners = [...entry.listeners, own]
+      return () => {
+        const now = topic(type)
+        now.listeners = now.listeners.filter((other) => other !== own)
+      }
+    },
     /** Replaces the types. */
-    register(owned: readonly OwnedEvent[]) {
+    register(owned: readonly EventTypeInfo[]) {
       version++
       const before = new Set(topics.values())
       for (const { owner, ref } of owned) {
@@ -96,17 +100,4 @@ function invalid(plugin: string, type: string, check: TypeCheck<TSchema>, data: 
   const first = check.Errors(data).First()
   const where = first ? ` at ${first.path || '/'}: ${first.message}` : ''
   return new GatewayError('plugin_failed', `The data of "${type}" does not fit its schema${where}. Publish what the schema says.`, { plugin })
-}
-
-/** The test of patterns like `message:*`, `key:created` and `*`; none = every type. @throws GatewayError `validation_failed` */
-export function toTypeTest(patterns: readonly string[] | undefined): ((type: string) => boolean) | null {
-  if (!patterns || patterns.length === 0 || patterns.includes('*')) return null
-  const wrong = patterns.find((pattern) => pattern.length > 200 || !/^[^*\s]+\*?$/.test(pattern))
-  if (wrong !== undefined || patterns.length > 100)
-    throw new GatewayError('validation_failed', 'A type pattern is a type, a beginning of one with * at its end, or *; at most 100 of them. Correct types.', {
-      param: 'types',
-    })
-  const exact = new Set(patterns.filter((pattern) => !pattern.endsWith('*')))
-  const prefixes = patterns.filter((pattern) => pattern.endsWith('*')).map((pattern) => pattern.slice(0, -1))
-  return (type) => exact.has(type) || prefixes.some((prefix) => type.startsWith(prefix))
 }

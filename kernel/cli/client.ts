@@ -1,7 +1,9 @@
 /** Calls the gateway for the commands: the running one over HTTP, else the same app in this process, without a listener. */
 import { type ConfigFlags, readConfig } from '../config/index.ts'
-import { type ErrorCode, errorTable, GatewayError } from '../contract/errors.ts'
-import { findRunning } from './running.ts'
+import { type ErrorCode, errorTable, GatewayError, isGatewayError } from '../contract/errors.ts'
+import { createLocalAccess } from './local-access.ts'
+import { fetchPinned } from './pinned.ts'
+import { findRunning, type RunningGateway } from './running.ts'
 
 /** Where a client looks. */
 export interface ClientOptions {
@@ -22,7 +24,7 @@ export interface Client {
 }
 
 interface InProcess {
-  readonly localToken: string
+  readonly token: string
   fetch(request: Request): Promise<Response>
   stop(): Promise<void>
 }
@@ -38,13 +40,13 @@ export function createClient(options: ClientOptions): Client {
     const running = opening === undefined ? findRunning(dataDir) : null
     if (running) {
       beside = true
-      return await call(running.url, running.token, path, init, options.signal)
+      return await call(running, path, init, options.signal)
     }
     if (beside) throw new GatewayError('unavailable', 'The gateway has stopped. Start it again: portico start')
     opening ??= open(options)
     const gateway = await opening
     const headers = new Headers(init.headers)
-    headers.set('authorization', `Bearer ${gateway.localToken}`)
+    headers.set('authorization', `Bearer ${gateway.token}`)
     return await gateway.fetch(new Request(new URL(path, 'http://127.0.0.1:4766'), { signal: options.signal, ...init, headers }))
   }
 
@@ -67,17 +69,20 @@ export function createClient(options: ClientOptions): Client {
 
 async function open(options: ClientOptions): Promise<InProcess> {
   const { startGateway } = await import('../boot/start.ts')
+  const { token, options: access } = createLocalAccess(options.env)
   options.opened()
-  return await startGateway({ flags: { ...options.flags, port: 0 }, env: options.env, cwd: options.cwd, listen: false })
+  const gateway = await startGateway({ flags: { ...options.flags, port: 0 }, env: options.env, cwd: options.cwd, listen: false, ...access })
+  return { ...gateway, token }
 }
 
-async function call(url: string, token: string, path: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
+async function call({ url, token, certificate }: RunningGateway, path: string, init: RequestInit, signal: AbortSignal): Promise<Response> {
   const headers = new Headers(init.headers)
   headers.set('authorization', `Bearer ${token}`)
   try {
-    return await fetch(new URL(path, url), { signal, ...init, headers, redirect: 'error' })
+    const all: RequestInit = { signal, ...init, headers, redirect: 'error' }
+    return await (certificate ? fetchPinned(new URL(path, url), all, certificate) : fetch(new URL(path, url), all))
   } catch (error) {
-    throw signal.aborted
+    throw signal.aborted || isGatewayError(error)
       ? error
       : new GatewayError('unavailable', `The gateway at ${url} does not answer. See whether it runs: portico status`, { cause: error })
   }

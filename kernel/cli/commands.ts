@@ -1,6 +1,6 @@
 /** The top-level commands: `start` and `status` are the kernel's, the others come from the plugins' descriptors. */
 import { builtins } from '../boot/builtins.ts'
-import { type ConfigFlags, readConfig } from '../config/index.ts'
+import { type ConfigFlags, isSwitchedOff, type RawConfig, readConfig } from '../config/index.ts'
 import type { Command, CommandRef } from '../contract/command.ts'
 import { isPlugin } from '../contract/plugin.ts'
 import type { ListedCommand } from './help.ts'
@@ -48,19 +48,18 @@ async function* entriesOf(options: CommandOptions): AsyncGenerator<Entry> {
   yield* kernelCommands
   const raw = readConfig(options)
   for (const [id, load] of Object.entries(builtins)) {
-    const section = raw.table[id] as { enabled?: unknown } | undefined
-    if (section?.enabled !== false) yield* entriesIn(load)
+    if (!isSwitchedOff(raw, id)) yield* entriesIn(raw, load)
   }
   if (raw.plugins.length === 0) return
   const { importPlugin } = await import('../boot/load.ts')
-  for (const specifier of raw.plugins) yield* entriesIn(() => importPlugin(specifier, raw.baseDir))
+  for (const specifier of raw.plugins) yield* entriesIn(raw, () => importPlugin(specifier, raw.baseDir))
 }
 
-async function* entriesIn(load: () => Promise<{ default: unknown }>): AsyncGenerator<Entry> {
+async function* entriesIn(raw: RawConfig, load: () => Promise<{ default: unknown }>): AsyncGenerator<Entry> {
   let commands: readonly CommandRef[] = []
   try {
     const plugin = (await load()).default
-    if (isPlugin(plugin)) commands = plugin.commands ?? []
+    if (isPlugin(plugin) && !isSwitchedOff(raw, plugin.id)) commands = plugin.commands ?? []
   } catch {
     // A plugin that cannot be loaded has no commands; `start` and `config check` say why.
   }

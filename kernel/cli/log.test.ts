@@ -9,7 +9,7 @@ function logged(format: 'text' | 'json', message: string, properties?: Record<st
   let text = ''
   const redactor = new Redactor()
   redactor.add('pa"ss\\word')
-  const log = configureLog({ level: 'info', format }, redactor)('portal')
+  const log = configureLog({ level: 'info', access: false, format }, redactor)('portal')
   const write = spyOn(process.stderr, 'write').mockImplementation((chunk) => {
     text += String(chunk)
     return true

@@ -16,14 +16,17 @@ export function configureLog(options: LogOptions, redactor: Redactor): LogFactor
       { category: ['logtape', 'meta'], lowestLevel: 'error', sinks: ['stderr'] },
     ],
   })
-  return (plugin) => {
-    const logger = getLogger(['portico', plugin])
-    return {
-      debug: (message, properties) => logger.debug(toTemplate(message, properties), properties ?? {}),
-      info: (message, properties) => logger.info(toTemplate(message, properties), properties ?? {}),
-      warn: (message, properties) => logger.warn(toTemplate(message, properties), properties ?? {}),
-      error: (message, properties) => logger.error(toTemplate(message, properties), properties ?? {}),
-    }
+  return loggerOf
+}
+
+/** The logger of a plugin, of `kernel`, or of `access`, once the log is configured. */
+export const loggerOf: LogFactory = (plugin) => {
+  const logger = getLogger(['portico', plugin])
+  return {
+    debug: (message, properties) => logger.debug(toTemplate(message, properties), properties ?? {}),
+    info: (message, properties) => logger.info(toTemplate(message, properties), properties ?? {}),
+    warn: (message, properties) => logger.warn(toTemplate(message, properties), properties ?? {}),
+    error: (message, properties) => logger.error(toTemplate(message, properties), properties ?? {}),
   }
 }
 

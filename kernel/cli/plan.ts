@@ -1,6 +1,6 @@
 /** The plan for commands that look before anything is started: opens no database, listens on nothing. */
 import { planGateway } from '../boot/start.ts'
-import { configJsonSchema, exposedSecrets, redactConfig } from '../config/index.ts'
+import { exposedSecrets, redactConfig } from '../config/index.ts'
 import type { CommandPlan } from '../contract/command.ts'
 import { formatProblem } from '../contract/problem.ts'
 import type { CommandOptions } from './commands.ts'
@@ -13,7 +13,7 @@ export async function planCommand(options: CommandOptions): Promise<CommandPlan>
     dataDir: raw.dataDir,
     warnings: exposedSecrets(raw, plan.resolved.secrets),
     problems: plan.problems.map((problem) => ({ ...problem, text: formatProblem(problem) })),
-    values: redactConfig(plan.resolved, plan.sections),
-    schema: configJsonSchema(plan.sections),
+    values: redactConfig(plan.resolved),
+    sections: plan.sections,
   }
 }

@@ -6,6 +6,7 @@ import { isGatewayError } from '../contract/errors.ts'
 import { PlanError } from '../contract/problem.ts'
 import { createClient } from './client.ts'
 import { createCommands } from './commands.ts'
+import { exitCode } from './exit-code.ts'
 import { commandHelp, createStyle, rootHelp, type Style } from './help.ts'
 import { type Arguments, parseCommandLine, UsageError } from './parse.ts'
 
@@ -31,9 +32,6 @@ export interface KernelCommandContext extends CommandContext {
   readonly cli: CliOptions
   readonly style: Style
 }
-
-/** Exit codes, as `--help` says. */
-export const exitCode = { done: 0, failed: 1, usage: 2 } as const
 
 /** Runs the command line and returns the exit code. */
 export async function runCli(options: CliOptions): Promise<number> {

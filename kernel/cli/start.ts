@@ -2,13 +2,16 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import type { Gateway } from '../boot/start.ts'
-import type { GatewayConfig } from '../config/index.ts'
+import type { GatewayConfig, KernelConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
+import { startAccessLog } from './access-log.ts'
+import { exitCode } from './exit-code.ts'
 import { columns } from './help.ts'
+import { createLocalAccess } from './local-access.ts'
 import type { KernelCommandContext } from './run.ts'
-import { reachable } from './running.ts'
+import { certificateOf, reachable, writeRunFiles } from './running.ts'
 
 // Bun reads it before anything runs: more requests than this at once wait for each other, 256 when it is not set.
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: '4096' }
@@ -29,31 +32,40 @@ async function run(context: KernelCommandContext): Promise<number> {
   if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
   const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
-  const { prepareStart } = await import('../boot/prepare.ts')
-  prepareStart()
-  const [{ startGateway }, { configureLog }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
-  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog }).catch((error: unknown) => {
-    throw explain(error)
-  })
+  const { prepareStart } = await import('../boot/builtins.ts')
+  await prepareStart()
+  const [{ startGateway }, { configureLog, loggerOf }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
+  const { token, options: access } = createLocalAccess(cli.env)
+  const broken = new AbortController()
+  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, onFatal: () => broken.abort(), ...access }).catch(
+    (error: unknown) => {
+      throw explain(error)
+    },
+  )
   try {
-    const { version, runtime, config } = gateway.kernel
-    const facts = {
-      url: gateway.url,
-      pid: process.pid,
-      version,
-      runtime,
-      dataDir: gateway.dataDir,
-      config: config().file,
-      models: await modelsOf(gateway),
+    const { version, runtime, config, startedAt } = gateway.kernel
+    const { gateway: gatewayConfig, log } = config().values as unknown as KernelConfig
+    const { tls } = gatewayConfig
+    if (log.access) startAccessLog(gateway.kernel, loggerOf('access'))
+    const run = {
+      ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
+      certificate: tls ? certificateOf(tls.cert) : null,
     }
-    noteTroubles(gateway, context)
-    context.print(facts, welcome(facts, context))
-    await aborted(context.signal)
-    context.note('Stopping: requests in flight may finish.')
+    const removeRunFiles = await writeRunFiles(gateway.dataDir, run, token)
+    try {
+      const { url, dataDir } = gateway
+      const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }
+      noteTroubles(gateway, context)
+      context.print(facts, welcome(facts, context))
+      await aborted(AbortSignal.any([context.signal, broken.signal]))
+      context.note(broken.signal.aborted ? 'Stopping: the gateway itself is broken, see its log.' : 'Stopping: requests in flight may finish.')
+    } finally {
+      await removeRunFiles()
+    }
   } finally {
     await gateway.stop()
   }
-  return 0
+  return broken.signal.aborted ? exitCode.failed : exitCode.done
 }
 
 interface Facts {
@@ -96,9 +108,9 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
 }
 
 /** Ids of the models, as a client would list them; an upstream that is slow to answer is not waited for. */
-async function modelsOf(gateway: Gateway): Promise<string[]> {
+async function modelsOf(gateway: Gateway, token: string): Promise<string[]> {
   try {
-    const headers = { authorization: `Bearer ${gateway.localToken}` }
+    const headers = { authorization: `Bearer ${token}` }
     const response = await gateway.fetch(new Request(`${gateway.url}/v1/models`, { headers, signal: AbortSignal.timeout(2_000) }))
     const { data } = (await response.json()) as { data?: { id: string }[] }
     return response.ok ? (data ?? []).map(({ id }) => id) : []

@@ -1,21 +1,24 @@
-/** Keys of the seeds' own config files that stand elsewhere here. The one table of them. */
+/** Sections and keys that stand elsewhere than they may be written. The one table of them. */
 import type { Problem } from '../contract/problem.ts'
 import { fold, isTable, type Table } from './table.ts'
 
-/** Keys of `[gateway]`, and the plugin and key they belong to. */
-export const aliases: Readonly<Record<string, readonly [plugin: string, key: string]>> = {
-  requirePairing: ['auth-pairing', 'requirePairing'],
-  tokens: ['auth-token', 'tokens'],
-  rateLimit: ['limits', 'rateLimit'],
-  addressRateLimit: ['limits', 'addressRateLimit'],
-  web: ['chat', 'web'],
-  webDistPath: ['chat', 'webDistPath'],
-  maxBatchSize: ['rpc', 'maxBatchSize'],
-  wsHeartbeatMs: ['rpc', 'heartbeatMs'],
-  wsMaxMessageBytes: ['rpc', 'maxMessageBytes'],
-  wsMessageRateLimit: ['rpc', 'messageRateLimit'],
-  tls: ['auth-mtls', 'tls'],
-  nodeControl: ['nodes', 'nodeControl'],
+/** Sections that belong to a plugin of another name. */
+export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'event-log']])
+
+/** By plugin: keys of `[gateway]`, and the keys of the plugin's section that they are. */
+const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'auth-pairing': { requirePairing: 'requirePairing' },
+  'auth-token': { tokens: 'tokens' },
+  limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
+  chat: { web: 'web', webDistPath: 'webDistPath' },
+  rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
+  nodes: { nodeControl: 'nodeControl' },
+}
+
+/** What is read as the plugin's section, or as a key in it: `bus`, `gateway.tokens`. */
+export function aliasesOf(plugin: string): string[] {
+  const sections = [...sectionAliases].filter(([, id]) => id === plugin).map(([section]) => section)
+  return [...sections, ...Object.keys(aliases[plugin] ?? {}).map((key) => `gateway.${key}`)]
 }
 
 /** Moves the seeds' keys to where they belong. One whose plugin is not `present` is a problem that says so; plugins that are `known` exist, but are not loaded. */
@@ -24,9 +27,10 @@ export function applyAliases(table: Table, present: ReadonlySet<string>, known: 
   const gateway: Table = {}
   const out: Table = { ...table, gateway }
   for (const [key, value] of Object.entries(table.gateway)) {
-    const [plugin, target] = (Object.hasOwn(aliases, fold(key)) && aliases[fold(key)]) || []
-    const section = out[plugin ?? ''] ?? {}
-    if (plugin === undefined || target === undefined) gateway[key] = value
+    const [plugin = '', keys = {}] = Object.entries(aliases).find(([, names]) => Object.hasOwn(names, fold(key))) ?? []
+    const target = keys[fold(key)]
+    const section = out[plugin] ?? {}
+    if (target === undefined) gateway[key] = value
     else if (!present.has(plugin)) {
       const why = known.includes(plugin) ? 'which is not loaded' : 'which this gateway does not have'
       problems.push({ where: 'gateway', key, what: `this key is read by the plugin ${plugin}, ${why}`, expected: 'the key to be left out' })

@@ -2,11 +2,10 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import Ajv2020 from 'ajv/dist/2020.js'
-import { parse } from 'smol-toml'
+import { expiredCertificate, renewedCertificate, serverCertificate } from '../../test/fixtures/tls.ts'
 import { formatProblem } from '../contract/problem.ts'
 import { secret, t } from '../contract/schema.ts'
-import { type ConfigFlags, type ConfigSection, configJsonSchema, exposedSecrets, kernelSections, readConfig, redactConfig, resolveConfig } from './index.ts'
+import { type ConfigFlags, exposedSecrets, isSwitchedOff, kernelSections, pluginSection, readConfig, redactConfig, resolveConfig } from './index.ts'
 
 const pager = t.Object({
   token: t.Optional(secret({ minLength: 4 })),
@@ -27,7 +26,7 @@ const pager = t.Object({
 })
 const tokens = t.Object({ tokens: t.Array(t.Object({ id: t.String(), secret: secret() }), { default: [] }) })
 const limits = t.Object({ rateLimit: t.Optional(t.Object({ windowMs: t.Integer(), maxRequests: t.Integer() })) })
-const sections: ConfigSection[] = [...kernelSections, { id: 'pager', schema: pager }, { id: 'auth-token', schema: tokens }, { id: 'limits', schema: limits }]
+const sections = [...kernelSections, pluginSection('pager', pager), pluginSection('auth-token', tokens), pluginSection('limits', limits)]
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-config-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -40,7 +39,7 @@ function file(text: string, mode = 0o600): string {
 }
 
 function resolveText(text: string, env: Record<string, string> = {}, flags: ConfigFlags = {}) {
-  return resolveRaw(readConfig({ text, env: { HOME: '/srv/nobody', ...env }, flags, cwd: folder }))
+  return resolveRaw(readConfig({ configText: text, env: { HOME: '/srv/nobody', ...env }, flags, cwd: folder }))
 }
 function resolveRaw(raw: ReturnType<typeof readConfig>) {
   const resolved = resolveConfig(raw, sections, ['chat', 'rpc'])
@@ -54,8 +53,7 @@ describe('defaults and precedence', () => {
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ host: '127.0.0.1', port: 4766, hosts: [], allowPublicBind: false, httpBodyLimitBytes: 10_485_760, maxStreams: 64 })
     expect(resolved.sections.limits).toEqual({})
-    expect(resolved.bus.retention).toEqual({ maxAgeDays: 7, maxRows: 1_000_000 })
-    expect(resolved.log).toEqual({ level: 'info', format: 'text' })
+    expect(resolved.log).toEqual({ level: 'info', format: 'text', access: false })
     expect(resolved.sections.pager).toEqual({ maxRetries: 3, mode: 'loud', quiet: { fromHour: 22 }, targets: [] })
     expect(raw).toMatchObject({ file: null, baseDir: folder, dataDir: '/srv/nobody/.local/share/portico', plugins: [] })
   })
@@ -113,8 +111,6 @@ describe('spelling', () => {
       [gateway]
       allow_public_bind = true
       rate_limit = { window_ms = 1000, max_requests = 5 }
-      [bus.retention]
-      max_age_days = 1
       [pager]
       max_retries = 1
       quiet = { from_hour = 1 }
@@ -125,7 +121,6 @@ describe('spelling', () => {
     expect(problems).toEqual([])
     expect(resolved.gateway).toMatchObject({ allowPublicBind: true })
     expect(resolved.sections.limits).toEqual({ rateLimit: { windowMs: 1000, maxRequests: 5 } })
-    expect(resolved.bus.retention).toEqual({ maxAgeDays: 1, maxRows: 1_000_000 })
     expect(pager).toMatchObject({ maxRetries: 1, quiet: { fromHour: 1 }, targets: [{ name: 'a', apiKey: 'k' }] })
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'x', secret: 'y' }] })
   })
@@ -195,7 +190,7 @@ describe('problems', () => {
   })
 
   test('an unknown key without a near one lists those that exist', () => {
-    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format'])
+    expect(resolveText('[log]\nzzzzzzzz = 1').lines).toEqual(['[log] zzzzzzzz: this key is unknown; expected one of level, format, access'])
   })
 
   test('a section that is no table', () => {
@@ -243,9 +238,9 @@ describe('public addresses', () => {
 
 describe('plugins', () => {
   test('every section takes enabled and onFailure', () => {
-    const { resolved, problems } = resolveText('[pager]\nenabled = true\non_failure = "abort"\n[chat]\nenabled = false')
+    const { raw, resolved, problems } = resolveText('[pager]\nenabled = true\non_failure = "abort"\n[chat]\nenabled = false')
     expect(problems).toEqual([])
-    expect(resolved.enabled).toEqual({ pager: true, 'auth-token': true, limits: true, chat: false })
+    expect(['pager', 'auth-token', 'chat'].filter((id) => isSwitchedOff(raw, id))).toEqual(['chat'])
     expect(resolved.onFailure).toEqual({ pager: 'abort' })
     expect(resolved.sections.pager).not.toHaveProperty('enabled')
   })
@@ -260,6 +255,29 @@ describe('plugins', () => {
   })
 })
 
+describe('[bus]', () => {
+  const retention = t.Object({ maxAgeDays: t.Number({ default: 7 }), maxRows: t.Integer({ default: 1_000_000 }) })
+  const withLog = [...sections, pluginSection('event-log', t.Object({ retention }))]
+  const read = (text: string) => {
+    const raw = readConfig({ configText: text, env: {}, cwd: folder })
+    const resolved = resolveConfig(raw, withLog, [])
+    return { log: resolved.sections['event-log'], lines: [...raw.problems, ...resolved.problems].map(formatProblem) }
+  }
+
+  test('is the section of the plugin event-log, in both spellings of its keys', () => {
+    expect(read('')).toEqual({ log: { retention: { maxAgeDays: 7, maxRows: 1_000_000 } }, lines: [] })
+    expect(read('[bus.retention]\nmax_age_days = 1')).toEqual({ log: { retention: { maxAgeDays: 1, maxRows: 1_000_000 } }, lines: [] })
+    expect(read('[event_log]\nretention = { maxRows = 5 }')).toEqual({ log: { retention: { maxAgeDays: 7, maxRows: 5 } }, lines: [] })
+    expect(read('[bus.retention]\nmaxRows = "x"').lines).toEqual(['[event-log] retention.maxRows: has a wrong value; found "x"; expected an integer'])
+  })
+  test('beside that section is a problem', () => {
+    expect(read('[event-log]\n[bus]').lines).toEqual(['[config] bus: this section is given twice; expected only [event-log]'])
+  })
+  test('is told to those who make the JSON Schema', () => {
+    expect(withLog.at(-1)?.aliases).toEqual(['bus'])
+  })
+})
+
 describe("the seeds' keys", () => {
   test('go to the plugin that reads them, in both spellings', () => {
     const { resolved, problems } = resolveText('[[gateway.tokens]]\nid = "a"\nsecret = "s"')
@@ -267,13 +285,10 @@ describe("the seeds' keys", () => {
     expect(resolved.sections['auth-token']).toEqual({ tokens: [{ id: 'a', secret: 's' }] })
   })
   test('are a problem that says so when that plugin is absent', () => {
-    const { lines } = resolveText(
-      '[gateway]\nrequire_pairing = true\nweb = { enabled = true }\ntls = { requireClientCert = true }\n[gateway.node_control]\nenabled = true',
-    )
+    const { lines } = resolveText('[gateway]\nrequire_pairing = true\nweb = { enabled = true }\n[gateway.node_control]\nenabled = true')
     expect(lines.toSorted()).toEqual([
       '[gateway] node_control: this key is read by the plugin nodes, which this gateway does not have; expected the key to be left out',
       '[gateway] require_pairing: this key is read by the plugin auth-pairing, which this gateway does not have; expected the key to be left out',
-      '[gateway] tls: this key is read by the plugin auth-mtls, which this gateway does not have; expected the key to be left out',
       '[gateway] web: this key is read by the plugin chat, which is not loaded; expected the key to be left out',
     ])
   })
@@ -343,7 +358,7 @@ describe('secrets', () => {
   test('the shown config has references as written and *** for literals', () => {
     const text = `[pager]\ntoken = "${hidden}"\ntargets = [{ name = "a", apiKey = "env:K" }]\n[pager.lines.l]\ntype = "http"\nbaseUrl = "x"\napiKey = "${hidden}"\n[database]\nurl = "postgres://u:${hidden}@h/d"`
     const { resolved } = resolveText(text, { K: 'kkkk' })
-    const shown = redactConfig(resolved, sections)
+    const shown = redactConfig(resolved)
     expect(shown).toMatchObject({
       pager: { token: '***', targets: [{ name: 'a', apiKey: 'env:K' }], lines: { l: { apiKey: '***' } } },
       database: { url: '***' },
@@ -353,24 +368,38 @@ describe('secrets', () => {
   })
 })
 
-describe('the JSON Schema for editors', () => {
-  const validate = new Ajv2020({ strict: true, allErrors: true, formats: { uri: true, 'date-time': true } }).compile(configJsonSchema(sections))
-  const accepts = (text: string) => validate(JSON.parse(JSON.stringify(parse(text))))
+test('the #:schema line of an editor is a comment to us', () => {
+  expect(resolveText('#:schema ./portico.schema.json\n[gateway]\nport = 5').resolved.gateway.port).toBe(5)
+})
 
-  test('is a valid 2020-12 schema that accepts what the gateway accepts', () => {
-    expect(
-      accepts('#:schema ./portico.schema.json\nplugins = ["./a.ts"]\n[gateway]\nport = 1\nallow_public_bind = true\nrate_limit = { window_ms = 1000 }'),
-    ).toBe(true)
-    expect(accepts('[pager]\nenabled = false\non_failure = "abort"\ntoken = "env:X"\n[pager.quiet]\n')).toBe(true)
-    expect(accepts('[auth_token]\ntokens = []\n[[gateway.tokens]]\nid = "a"\nsecret = "b"')).toBe(true)
+describe('gateway.tls', () => {
+  const put = (name: string, text: string) => writeFileSync(join(folder, name), text)
+  put('server.pem', serverCertificate.cert)
+  put('server.key', serverCertificate.key)
+  put('other.key', renewedCertificate.key)
+  put('old.pem', expiredCertificate.cert)
+  put('old.key', expiredCertificate.key)
+  const of = (cert: string, key: string) => resolveText(`[gateway]\ntls = { cert = "${cert}", key = "${key}" }`)
+
+  test('names files, from the config file’s folder', () => {
+    const { problems, resolved } = of('server.pem', './server.key')
+    expect(problems).toEqual([])
+    expect(resolved.gateway.tls).toEqual({ cert: join(folder, 'server.pem'), key: join(folder, 'server.key') })
   })
-  test('and refuses what it refuses', () => {
-    expect(accepts('[gateway]\nprot = 1')).toBe(false)
-    expect(accepts('[pager]\nmax_retries = 99')).toBe(false)
-    expect(accepts('[nothing]')).toBe(false)
-    expect(accepts('[gateway]\nrequire_pairing = true')).toBe(false)
+
+  test.each([
+    ['none.pem', 'none.key', ['cert: the file cannot be read; found FOLDER/none.pem (ENOENT)', 'key: the file cannot be read; found FOLDER/none.key (ENOENT)']],
+    ['server.key', 'server.pem', ['cert: the file does not hold what it should; found FOLDER/server.key', 'key: the file does not hold what it should']],
+    ['server.pem', 'other.key', ['key: the key is not that of the certificate; found FOLDER/other.key; expected the key of FOLDER/server.pem']],
+    ['old.pem', 'old.key', ['cert: the certificate has expired; found Jan  1 00:00:00 2024 GMT to Jan  1 00:00:00 2025 GMT; expected one that is valid now']],
+  ])('with %s and %s is a problem that says what was found and expected', (cert, key, expected) => {
+    const { lines } = of(cert, key)
+    expect(lines).toHaveLength(expected.length)
+    for (const [index, text] of expected.entries()) expect(lines[index]?.replaceAll(folder, 'FOLDER')).toStartWith(`[gateway] tls.${text}`)
   })
-  test('the #:schema line of an editor is a comment to us', () => {
-    expect(resolveText('#:schema ./portico.schema.json\n[gateway]\nport = 5').resolved.gateway.port).toBe(5)
+
+  test('takes nothing but the two: client certificates are not asked for', () => {
+    const { lines } = resolveText('[gateway]\ntls = { cert = "server.pem", key = "server.key", requireClientCert = true, ca = "ca.pem" }')
+    expect(lines).toEqual(['requireClientCert', 'ca'].map((key) => `[gateway] tls.${key}: this key is unknown; expected one of cert, key`))
   })
 })

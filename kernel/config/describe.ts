@@ -4,6 +4,7 @@ import { isSecret, type TSchema } from '../contract/schema.ts'
 const nouns: Readonly<Record<string, string>> = {
   ...{ string: 'a string', integer: 'an integer', number: 'a number', boolean: 'true or false', array: 'a list', object: 'a table', null: 'null' },
 }
+const rules = { exclusiveMinimum: 'over', pattern: 'that matches', format: 'in the form of a' }
 
 /** What the schema expects. */
 export function describeSchema(schema: TSchema): string {
@@ -17,15 +18,10 @@ function bounds(schema: TSchema): string {
   const unit = schema.type === 'string' ? ' characters' : schema.type === 'array' ? ' entries' : ''
   const low = schema.minimum ?? schema.minLength ?? schema.minItems
   const high = schema.maximum ?? schema.maxLength ?? schema.maxItems
-  const more = [
-    low !== undefined && (high === undefined || unit !== '') && ` of at least ${low}${unit}`,
-    high !== undefined && (low === undefined || unit !== '') && `${low === undefined ? ' of' : ' and'} at most ${high}${unit}`,
-    low !== undefined && high !== undefined && unit === '' && ` from ${low} to ${high}`,
-    schema.exclusiveMinimum !== undefined && ` over ${schema.exclusiveMinimum}`,
-    schema.pattern !== undefined && ` that matches ${schema.pattern}`,
-    schema.format !== undefined && ` in the form of a ${schema.format}`,
-  ]
-  return more.filter((part) => part !== false).join('')
+  const ends = [low !== undefined && `at least ${low}${unit}`, high !== undefined && `at most ${high}${unit}`].filter((end) => end !== false)
+  const range = ends.length === 2 && unit === '' ? ` from ${low} to ${high}` : ends.length > 0 ? ` of ${ends.join(' and ')}` : ''
+  const more = Object.entries(rules).map(([key, words]) => (schema[key] === undefined ? '' : ` ${words} ${schema[key]}`))
+  return [range, ...more].join('')
 }
 
 /** What was found: scalars as they stand, unless the schema holds a secret anywhere. */

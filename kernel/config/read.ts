@@ -4,23 +4,21 @@ import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
 import { nearestName, type Problem } from '../contract/problem.ts'
+import { sectionAliases } from './aliases.ts'
 import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.ts'
 
 /** Environment variables the gateway reads, and no others of that prefix. `PORTICO_TOKEN` is a bearer with all scopes. */
-const environment = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN'] as const
+const variables = ['PORTICO_CONFIG', 'PORTICO_DATA_DIR', 'PORTICO_PORT', 'PORTICO_HOST', 'PORTICO_TOKEN']
 
 /** Flags that beat everything else. */
-export interface ConfigFlags {
-  config?: string
-  port?: string | number
-  host?: string
-  dataDir?: string
-}
+export type ConfigFlags = { port?: string | number } & Partial<Record<'config' | 'host' | 'dataDir', string>>
 
 /** What was written, before any schema. */
 export interface RawConfig {
   /** The file's full path; null when there is none. */
   readonly file: string | null
+  /** What was read. */
+  readonly text: string
   /** What relative paths in the file start from. */
   readonly baseDir: string
   readonly dataDir: string
@@ -38,32 +36,58 @@ export interface RawConfig {
 export interface ReadConfigOptions {
   flags?: ConfigFlags
   env: Readonly<Record<string, string | undefined>>
+  /** Where `./portico.toml` is looked for. */
   cwd: string
   /** TOML instead of a file. */
-  text?: string
+  configText?: string
+  /** TOML instead of what stands in the file. */
+  fileText?: string
 }
 
 /** Reads the config. Never throws: what is wrong is in `problems`. */
-export function readConfig({ flags = {}, env, cwd, text }: ReadConfigOptions): RawConfig {
+export function readConfig({ flags = {}, env, cwd, configText, fileText }: ReadConfigOptions): RawConfig {
   const problems: Problem[] = []
   const home = env.HOME || homedir()
   const path = (value: string) => resolve(cwd, value.startsWith('~/') ? join(home, value.slice(2)) : value)
   const asked = flags.config ?? (env.PORTICO_CONFIG || undefined)
-  const file = text === undefined ? readFile(asked === undefined ? join(cwd, 'portico.toml') : path(asked), asked !== undefined, problems) : null
-  const written = parseToml(text ?? file?.text ?? '', file?.path ?? 'portico.toml', problems)
-  const { plugins, table } = splitSections(written, problems)
+  const file = configText === undefined ? readFile(path(asked ?? 'portico.toml'), asked !== undefined && fileText === undefined, problems) : null
+  const text = configText ?? fileText ?? file?.text ?? ''
+  const { plugins, table } = splitSections(parseToml(text, file?.path ?? 'portico.toml', problems), problems)
 
-  for (const key of Object.keys(env).filter((name) => name.startsWith('PORTICO_') && !(environment as readonly string[]).includes(name))) {
-    const [nearest, expected] = [nearestName(key, environment), `one of ${environment.join(', ')}`]
+  for (const key of Object.keys(env).filter((name) => name.startsWith('PORTICO_') && !variables.includes(name))) {
+    const [nearest, expected] = [nearestName(key, variables), `one of ${variables.join(', ')}`]
     problems.push({ where: 'environment', key, what: 'this variable is unknown', nearest, expected })
   }
-  override(table, 'port', readPort('flags', '--port', flags.port, problems) ?? readPort('environment', 'PORTICO_PORT', env.PORTICO_PORT, problems))
-  override(table, 'host', flags.host ?? (env.PORTICO_HOST || undefined))
+  const port = readPort('flags', '--port', String(flags.port ?? ''), problems) ?? readPort('environment', 'PORTICO_PORT', env.PORTICO_PORT ?? '', problems)
+  const host = flags.host ?? (env.PORTICO_HOST || undefined)
+  const { gateway = {} } = table
+  if (isTable(gateway)) table.gateway = { ...gateway, ...(port !== undefined && { port }), ...(host !== undefined && { host }) }
 
   const share = env.XDG_DATA_HOME && isAbsolute(env.XDG_DATA_HOME) ? env.XDG_DATA_HOME : join(home, '.local', 'share')
   const dataDir = path(flags.dataDir ?? (env.PORTICO_DATA_DIR || join(share, 'portico')))
-  const privateFile = file === null || file.private
-  return { file: file?.path ?? null, baseDir: file ? dirname(file.path) : cwd, dataDir, plugins, table, env, privateFile, problems }
+  return {
+    file: file?.path ?? null,
+    text,
+    baseDir: file ? dirname(file.path) : cwd,
+    dataDir,
+    plugins,
+    table,
+    env,
+    privateFile: file?.private ?? true,
+    problems,
+  }
+}
+
+/** True when the plugin's section says `enabled = false`. */
+export function isSwitchedOff(raw: RawConfig, plugin: string): boolean {
+  const section = raw.table[plugin]
+  return isTable(section) && section.enabled === false
+}
+
+function readPort(where: string, key: string, text: string, problems: Problem[]): number | undefined {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
+  if (text !== '') problems.push({ where, key, what: 'is no port', found: JSON.stringify(text), expected: 'an integer from 0 to 65535' })
+  return undefined
 }
 
 function readFile(path: string, asked: boolean, problems: Problem[]): { path: string; text: string; private: boolean } | null {
@@ -71,10 +95,9 @@ function readFile(path: string, asked: boolean, problems: Problem[]): { path: st
     const text = readFileSync(path, 'utf8')
     return { path, text: text.replace(/^\uFEFF/, ''), private: process.platform === 'win32' || (statSync(path).mode & 0o077) === 0 }
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    if (code === 'ENOENT' && !asked) return null
-    const what = code === 'ENOENT' ? 'the config file does not exist' : `the config file cannot be read (${code ?? 'error'})`
-    problems.push({ where: 'config', key: path, what, expected: 'the path of a readable TOML file' })
+    const { code = 'error' } = error as NodeJS.ErrnoException
+    const what = code === 'ENOENT' ? 'the config file does not exist' : `the config file cannot be read (${code})`
+    if (code !== 'ENOENT' || asked) problems.push({ where: 'config', key: path, what, expected: 'the path of a readable TOML file' })
     return null
   }
 }
@@ -91,29 +114,14 @@ function parseToml(text: string, name: string, problems: Problem[]): Table {
   }
 }
 
-function splitSections(written: Table, problems: Problem[]): { plugins: string[]; table: Table } {
+function splitSections({ plugins = [], ...written }: Table, problems: Problem[]): { plugins: string[]; table: Table } {
   const table: Table = {}
-  let plugins: string[] = []
   for (const [key, value] of Object.entries(written)) {
-    const id = toSectionId(key)
-    if (key === 'plugins') {
-      if (Array.isArray(value) && value.every((entry) => typeof entry === 'string' && entry !== '')) plugins = value as string[]
-      else problems.push({ where: 'config', key, what: 'has the wrong type', expected: 'a list of strings, e.g. plugins = ["./my-plugin.ts"]' })
-    } else if (Object.hasOwn(table, id)) problems.push({ where: 'config', key, what: 'this section is given twice', expected: `only [${id}]` })
+    const id = sectionAliases.get(toSectionId(key)) ?? toSectionId(key)
+    if (Object.hasOwn(table, id)) problems.push({ where: 'config', key, what: 'this section is given twice', expected: `only [${id}]` })
     else table[id] = value
   }
-  return { plugins, table }
-}
-
-function readPort(where: string, key: string, value: string | number | undefined, problems: Problem[]): number | undefined {
-  const text = String(value ?? '')
-  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text)
-  if (text !== '') problems.push({ where, key, what: 'is no port', found: JSON.stringify(text), expected: 'an integer from 0 to 65535' })
-  return undefined
-}
-
-function override(table: Table, key: 'host' | 'port', value: string | number | undefined): void {
-  if (value === undefined) return
-  if (table.gateway === undefined) table.gateway = {}
-  if (isTable(table.gateway)) table.gateway[key] = value
+  if (Array.isArray(plugins) && plugins.every((entry) => typeof entry === 'string' && entry !== '')) return { plugins, table }
+  problems.push({ where: 'config', key: 'plugins', what: 'has the wrong type', expected: 'a list of strings, e.g. plugins = ["./my-plugin.ts"]' })
+  return { plugins: [], table }
 }

@@ -17,23 +17,15 @@ export function fold(key: string): string {
   return key.replace(/_+([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
 
-/** `maxAgeDays` → `max_age_days`. */
-export function toSnake(key: string): string {
-  return key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
-}
-
 /** A section's name in the form of a plugin's id: `authToken`, `auth_token` → `auth-token`. */
 export function toSectionId(key: string): string {
-  return toSnake(key).replaceAll('_', '-').replace(/^-/, '')
+  return key.replace(/[A-Z_]/g, (char) => `-${char === '_' ? '' : char.toLowerCase()}`).replace(/^-/, '')
 }
 
 /** `['tokens', 0, 'secret']` → `tokens[0].secret`. */
 export function pathText(path: Path): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === 'number') return `${text}[${part}]`
-    const name = /^[A-Za-z0-9_-]+$/.test(part) ? part : JSON.stringify(part)
-    return text === '' ? name : `${text}.${name}`
-  }, '')
+  const parts = path.map((part) => (typeof part === 'number' ? `[${part}]` : `.${/^[A-Za-z0-9_-]+$/.test(part) ? part : JSON.stringify(part)}`))
+  return parts.join('').replace(/^\./, '')
 }
 
 const forbidden = new Set(['__proto__', 'constructor', 'prototype'])

@@ -1,17 +1,10 @@
 /** Route groups: the builder of a few routes, bound to who may call them. */
 import type { AnyElysia, Elysia } from 'elysia'
-import type { Principal } from './principal.ts'
 import type { ScopeRef } from './refs.ts'
+import type { RequestContext } from './request.ts'
 
 /** What every handler gets beside Elysia's own context. (A type, not an interface: Elysia wants an index signature.) */
-export type RequestInfo = {
-  readonly principal: Principal
-  readonly requestId: string
-  /** Aborted when the client leaves before the head, at the route's deadline, on revoke and at the stop. Lazy: reading it costs. */
-  readonly signal: AbortSignal
-  /** Bound to loopback, no trusted proxy, no Forwarded header. */
-  readonly loopback: boolean
-}
+export type RequestInfo = Pick<RequestContext, 'principal' | 'requestId' | 'signal' | 'loopback'>
 
 /** The Elysia shell the kernel makes: errors mapped, `RequestInfo` in each handler, JSON the only parser unless a route asks for another. */
 export type RouteApp = Elysia<'', { decorator: RequestInfo; store: {}; derive: {}; resolve: {} }>
@@ -37,13 +30,15 @@ export type Dialect = (error: DialectError) => unknown
 export interface RouteGroupOptions {
   /** Milliseconds to the head of the answer; default 30,000. */
   deadline?: number
-  /** Bytes; at most the gateway's own limit. */
+  /** Bytes; at most the gateway's own limit. Default: of a route that takes JSON 1 MB, else the gateway's. */
   bodyLimit?: number
   dialect?: Dialect
-  /** Its answers are long-lived streams: no idle time-out, HEAD is answered without running the handler. */
+  /** Its answers are long-lived streams: no idle time-out, HEAD is answered without running the handler, and one that breaks is reported whatever its type. */
   stream?: boolean
   /** Adds to `WWW-Authenticate` on 401, e.g. `resource_metadata="…"`. */
   challenge?: (request: Request) => string
+  /** What it lets in is recorded by `audit:event`, unless it only reads (GET, HEAD, OPTIONS); groups guarded by `admin` alone always are. */
+  audit?: boolean
   /** Exempt from the limits per address and per principal (health probes). */
   unlimited?: boolean
 }

@@ -1,4 +1,5 @@
 /** Commands that a plugin adds to the `portico` command. Known without set-up, so that `--help` opens no database. */
+import type { ConfigSection } from './kernel-service.ts'
 import type { JsonSchema } from './schema.ts'
 
 /** A flag or positional of a command. */
@@ -19,14 +20,14 @@ export interface CommandPlan {
   /** The config file; null when there is none. */
   readonly file: string | null
   readonly dataDir: string
-  /** Everything that would keep the gateway from starting, as data and as one line. */
   /** What is allowed, but should be mended. */
   readonly warnings: readonly string[]
+  /** Everything that would keep the gateway from starting, as data and as one line. */
   readonly problems: readonly { readonly where: string; readonly key?: string; readonly what: string; readonly text: string }[]
   /** The values, secrets redacted. */
   readonly values: JsonSchema
-  /** JSON Schema of the config file. */
-  readonly schema: JsonSchema
+  /** What may stand in the config file. */
+  readonly sections: readonly ConfigSection[]
 }
 
 /** What a command runs with. `--json` and `--help` are the CLI's own. */

@@ -18,7 +18,7 @@ export interface DatabaseServer {
   readonly socketPath: string
 }
 
-/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, and only when `database.url` is absent. */
+/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, under the data folder's lock, and only when `database.url` is absent; it ends after the store. */
 export const databaseServer = defineService<DatabaseServer>('database-server')
 
 /** The store as the service `kernel` shows it, for plugins that bring their own SQL: an event log, a queue. */
@@ -38,4 +38,6 @@ export interface DatabaseAccess {
   inTransaction(): boolean
   /** Runs `body` as if no transaction surrounded it: for work that only happens to be started there. */
   outsideTransaction<T>(body: () => T): T
+  /** True when the error, or one of its causes, means that the database cannot be reached now: the same request may succeed later. */
+  isConnectionError(error: unknown): boolean
 }

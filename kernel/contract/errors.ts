@@ -1,13 +1,8 @@
 /** The one table of error codes, and the one error class that carries a code. Mapping to HTTP lives in kernel/http. */
+import type { DialectError } from './access.ts'
 
 /** What a code means: its HTTP status, OpenAI's error type, and the sentence the docs page shows. */
-export interface ErrorKind {
-  readonly status: number
-  readonly type: string
-  readonly summary: string
-}
-
-const kind = (status: number, type: string, summary: string): ErrorKind => ({ status, type, summary })
+const kind = (status: number, type: string, summary: string) => ({ status, type, summary })
 
 /** Every code the gateway answers with. `docs/errors.md` is made from this table. */
 export const errorTable = {
@@ -19,6 +14,7 @@ export const errorTable = {
   insufficient_scope: kind(403, 'permission_error', 'The credential is good but lacks the scope'),
   host_not_allowed: kind(403, 'permission_error', 'The Host header names no host of this gateway'),
   origin_not_allowed: kind(403, 'permission_error', 'The Origin is not one this gateway answers'),
+  address_not_allowed: kind(403, 'permission_error', 'The address is not one this gateway fetches'),
   forbidden: kind(403, 'permission_error', 'Not allowed here'),
   not_found: kind(404, 'not_found_error', 'Nothing at this address'),
   model_not_found: kind(404, 'not_found_error', 'No provider has this model'),
@@ -40,10 +36,13 @@ export const errorTable = {
   database_unavailable: kind(503, 'server_error', 'The database does not answer'),
   deadline_exceeded: kind(504, 'server_error', 'The answer did not begin in time'),
   upstream_timeout: kind(504, 'upstream_error', 'The upstream did not answer in time'),
-} as const satisfies Record<string, ErrorKind>
+} as const
 
 /** A code of `errorTable`. */
 export type ErrorCode = keyof typeof errorTable
+
+/** What an operator is warned of: an address that keeps guessing credentials, a Host or an Origin that does not belong here. */
+export type SecurityKind = 'auth_failures' | 'foreign_host' | 'foreign_origin'
 
 /** What a `GatewayError` may carry besides its code and message. */
 export interface GatewayErrorOptions {
@@ -58,6 +57,8 @@ export interface GatewayErrorOptions {
   plugin?: string
   /** Extra response headers. */
   headers?: Record<string, string>
+  /** Worth a warning, which the kernel gives at most once in ten seconds for each kind and address. */
+  security?: SecurityKind
 }
 
 const brand = Symbol.for('portico.error')
@@ -70,17 +71,14 @@ export class GatewayError extends Error {
   readonly retryAfter?: number
   readonly plugin?: string
   readonly headers?: Record<string, string>
+  readonly security?: SecurityKind
   readonly [brand] = true
 
-  constructor(code: ErrorCode, message: string, options: GatewayErrorOptions = {}) {
-    super(options.plugin ? `[plugin ${options.plugin}] ${message}` : message, { cause: options.cause })
+  constructor(code: ErrorCode, message: string, { cause, ...options }: GatewayErrorOptions = {}) {
+    super(options.plugin ? `[plugin ${options.plugin}] ${message}` : message, { cause })
     this.name = 'GatewayError'
     this.code = code
-    this.param = options.param
-    this.details = options.details
-    this.retryAfter = options.retryAfter
-    this.plugin = options.plugin
-    this.headers = options.headers
+    Object.assign(this, options)
   }
 }
 
@@ -91,5 +89,5 @@ export function isGatewayError(error: unknown): error is GatewayError {
 
 /** The envelope of design §4, the same shape for MetaForge, AgentZero and OpenAI clients. */
 export interface ErrorEnvelope {
-  error: { code: string; message: string; type: string; param?: string; details?: unknown; requestId: string }
+  error: Omit<DialectError, 'status'>
 }

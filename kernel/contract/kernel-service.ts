@@ -2,30 +2,25 @@
 import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
-import type { GatewayEvent } from './event.ts'
+import type { EventDelivery, LogFilter } from './event-log.ts'
+import type { Plugin } from './plugin.ts'
 import type { Principal } from './principal.ts'
-import { defineService, type EventRef, type ScopeRef } from './refs.ts'
-import type { JsonSchema } from './schema.ts'
+import { defineService, defineSlot, type EventRef, type ScopeRef } from './refs.ts'
+import type { RequestContext } from './request.ts'
+import type { JsonSchema, TSchema } from './schema.ts'
 
 /** Where a plugin is in its life. */
 export type PluginState = 'pending' | 'ready' | 'failed' | 'blocked' | 'stopped'
 
-/** What `plugins list` shows. */
-export interface PluginInfo {
-  readonly id: string
-  readonly version: string
-  readonly summary: string
+/** A plugin of the plan, and how it is. */
+export interface PluginInfo extends Pick<Plugin, 'id' | 'version' | 'summary'> {
   readonly state: PluginState
   /** Why it is failed or blocked. */
   readonly reason?: string
   /** `builtin`, or the specifier it was loaded from. */
   readonly from: string
-  readonly usesKernel: boolean
-  readonly requires: readonly string[]
-  readonly provides: readonly string[]
-  readonly paths: readonly string[]
-  readonly events: readonly string[]
-  readonly scopes: readonly string[]
+  /** All that it says of itself: to be read. */
+  readonly descriptor: Plugin
 }
 
 /** One route of the table. */
@@ -66,34 +61,59 @@ export interface KernelStats {
   readonly counters: Readonly<Record<string, number>>
 }
 
-/** A finished request, for metrics. */
-export interface RequestRecord {
+/** A finished request, as listeners see it while they are called: what costs is computed when it is read, and nothing of it is to be kept. */
+export interface RequestRecord extends Pick<RequestContext, 'requestId' | 'principal' | 'address'> {
   readonly method: string
   /** The route's template, or `unmatched`. */
   readonly route: string
   readonly status: number
+  /** To the head of the answer. */
   readonly seconds: number
+  /** Somebody who was let in changed what is his to change: see `RouteGroupOptions.audit`. Whether it succeeded, `status` says. */
+  readonly audited: boolean
 }
 
-/** What a reader of the event stream asks for. */
-export interface EventStreamOptions {
-  readonly principal: Principal
-  /** Patterns `message:*`, `key:created`, `*`; default all. */
-  readonly types?: readonly string[]
-  /** A cursor `<ms>-<n>`; absent = from now. */
-  readonly since?: string
-  /** Of `data:`; default the payload alone. */
-  readonly envelope?: 'payload' | 'cloudevents'
-  /** The request: its connection is held, its traffic not timed out. */
-  readonly request: Request
+/** A section of the config file: one of the kernel's, or a plugin's. */
+export interface ConfigSection {
+  readonly id: string
+  /** All that may stand in it; a plugin's own keys and those that every plugin's section takes. */
+  readonly schema: TSchema
+  /** What else is read as part of it: a key of another section (`gateway.tokens`, camelCase), or a whole section under another name (`bus`). */
+  readonly aliases: readonly string[]
 }
 
-/** What `readEvents` asks for. */
-export interface EventReadOptions {
-  readonly principal: Principal
-  readonly types?: readonly string[]
-  /** At most; newest first. */
-  readonly limit: number
+/** What one principal is shown of the events. */
+export interface EventView {
+  /** True if the event is for this principal, and among the types asked for. */
+  shows(event: EventDelivery): boolean
+  /** What to ask the log for. With patterns it names the types that plugins own now; administrators are shown those that nobody owns as well. */
+  filter(): LogFilter
+}
+
+/** Ids of the plugins that a change has touched. */
+export interface PluginChange {
+  readonly started: readonly string[]
+  readonly restarted: readonly string[]
+  readonly reconfigured: readonly string[]
+  readonly stopped: readonly string[]
+  /** Their config changed, but they cannot be exchanged while the gateway runs. */
+  readonly needsRestart: readonly string[]
+}
+
+/** What a reload did. */
+export interface ReloadReport extends PluginChange {
+  /** Keys whose values changed: `gateway.maxStreams`. */
+  readonly keys: readonly string[]
+}
+
+/** What to reload. */
+export interface ReloadOptions {
+  /** Text of the config file instead of what stands in it; it is not written. */
+  readonly text?: string
+  /** Plugins to set up anew even if nothing changed for them; a third party's module is loaded again. */
+  readonly restart?: readonly string[]
+  /** The id of the principal who asked. */
+  readonly by?: string
 }
 
 /** The kernel's service. */
@@ -115,17 +135,31 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** Asks every component, each under a deadline of a second. */
   health(): Promise<readonly ComponentHealth[]>
-  /** The running config, secrets redacted, and its JSON Schema. */
-  config(): { values: JsonSchema; schema: JsonSchema; file: string | null }
+  /** The running config, secrets redacted; what may stand in it; its text, the file it came from, and the path where that is or would be. */
+  config(): { values: JsonSchema; sections: readonly ConfigSection[]; text: string; file: string | null; path: string }
+  /**
+   * Takes the config as it stands now. One after the other; what runs goes on until the new is ready.
+   * @throws GatewayError `plan_invalid` or `plugin_failed`, with every problem: then nothing has changed
+   */
+  reload(options?: ReloadOptions): Promise<ReloadReport>
+  /** Checks a text of the config file as a start would; gives every problem as one line. */
+  check(text: string): Promise<readonly string[]>
+  /** The plugin whose code the files of a stack are, innermost first; `kernel`, or `unknown plugin`. */
+  blame(files: readonly string[]): string
+  /** Tells of what may be an attack, as `security:warn`; say the same at most once in a while. No secret may stand in it. */
+  warn(kind: string, details: Readonly<Record<string, string | undefined>>): void
+  /** Reports a fault of a plugin: logged, counted, published as `system:error`. */
+  report(plugin: string, what: string, error: unknown): void
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
-  /** An SSE answer body: `ready`, then what the principal may see. Throws `GatewayError` on a malformed cursor or too many streams. */
-  eventStream(options: EventStreamOptions): ReadableStream<Uint8Array>
-  /** Durable events of the past, newest first, that the principal may see. */
-  readEvents(options: EventReadOptions): Promise<readonly GatewayEvent[]>
+  /** What this principal may see of all events, or of those types: patterns `message:*`, `key:created`, `*`. Throws `GatewayError` on a malformed pattern. */
+  eventView(principal: Principal, types?: readonly string[]): EventView
   /** Every event of every plugin, live and durable, as it is delivered; returns the undo. */
-  subscribeAll(listener: (event: GatewayEvent) => void): () => void
+  subscribeAll(listener: (event: EventDelivery) => void): () => void
 }
 
 /** The ref of the kernel's service. */
 export const kernel = defineService<Kernel>('kernel')
+
+/** Numbers that a plugin adds to the kernel's, asked for at each look. A name has one owner. */
+export const statSources = defineSlot<() => KernelStats>('stats')

@@ -23,12 +23,7 @@ export interface Clock {
 }
 
 /** Structured log of one plugin. Secrets are redacted at the sink. */
-export interface Logger {
-  debug(message: string, properties?: Record<string, unknown>): void
-  info(message: string, properties?: Record<string, unknown>): void
-  warn(message: string, properties?: Record<string, unknown>): void
-  error(message: string, properties?: Record<string, unknown>): void
-}
+export type Logger = Readonly<Record<'debug' | 'info' | 'warn' | 'error', (message: string, properties?: Record<string, unknown>) => void>>
 
 /** Where a publication belongs. */
 export interface PublishOptions {
@@ -49,20 +44,15 @@ export interface ListenOptions {
   from?: 'now' | 'oldest'
 }
 
+type EventRefs = readonly EventRef[]
 type ServiceRefs = Readonly<Record<string, ServiceRef>>
 /** The objects behind refs. */
 export type ServicesOf<R extends ServiceRefs> = { readonly [K in keyof R]: R[K] extends ServiceRef<infer T> ? T : never }
-type OptionalServicesOf<R extends ServiceRefs> = { readonly [K in keyof R]?: R[K] extends ServiceRef<infer T> ? T : never }
 type DataOf<E> = E extends EventRef<string, infer D> ? D : never
 type MaybePromise<T> = T | Promise<T>
 
 /** What `setup` works with. Everything registered through it is undone when the plugin stops. */
-export interface PluginContext<
-  Config = unknown,
-  Events extends readonly EventRef[] = readonly [],
-  Requires extends ServiceRefs = {},
-  Optional extends ServiceRefs = {},
-> {
+export interface PluginContext<Config = unknown, Events extends EventRefs = readonly [], Requires extends ServiceRefs = {}, Optional extends ServiceRefs = {}> {
   readonly id: string
   readonly config: Config
   readonly log: Logger
@@ -70,7 +60,7 @@ export interface PluginContext<
   readonly clock: Clock
   /** Aborted when the plugin has to be gone. */
   readonly signal: AbortSignal
-  readonly services: ServicesOf<Requires> & OptionalServicesOf<Optional>
+  readonly services: ServicesOf<Requires> & Partial<ServicesOf<Optional>>
   /** Where this gateway keeps its files; a plugin's own go under `files/<id>/` there. */
   readonly dataDir: string
   /** Listens. A throw is reported, never felt by the publisher. */
@@ -100,7 +90,7 @@ type SetupReturn<Provides extends ServiceRefs, Config> = [keyof Provides] extend
 /** What a plugin says of itself; readable without running `setup`. */
 export interface PluginDescriptor<
   Config extends TSchema = TObject<{}>,
-  Events extends readonly EventRef[] = readonly [],
+  Events extends EventRefs = readonly [],
   Requires extends ServiceRefs = {},
   Optional extends ServiceRefs = {},
   Provides extends ServiceRefs = {},
@@ -139,7 +129,7 @@ export interface PluginDescriptor<
 const brand = Symbol.for('portico.plugin')
 
 /** A plugin, its types erased: what the kernel loads. */
-export interface Plugin extends Omit<PluginDescriptor<TSchema, readonly EventRef[], ServiceRefs, ServiceRefs, ServiceRefs>, 'setup'> {
+export interface Plugin extends Omit<PluginDescriptor<TSchema, EventRefs, ServiceRefs, ServiceRefs, ServiceRefs>, 'setup'> {
   readonly [brand]: true
   setup(ctx: never): unknown
 }
@@ -149,7 +139,7 @@ export interface Plugin extends Omit<PluginDescriptor<TSchema, readonly EventRef
  *
  * 1. its module is loaded, its descriptor read, api and id checked;
  * 2. the plan: required services, cycles, duplicate roots, events and scopes, every config section; all problems are reported at once;
- * 3. its migrations run;
+ * 3. its migrations run (the one that provides `databaseServer` is set up first of all, as soon as it is loaded, and has no `ctx.db`);
  * 4. `setup(ctx)`, after the plugins it depends on, under a deadline; its routes are built and compiled;
  * 5. one assignment puts the whole route table in place;
  * 6. `ready(signal)`, then the gateway serves;
@@ -160,7 +150,7 @@ export interface Plugin extends Omit<PluginDescriptor<TSchema, readonly EventRef
  */
 export function definePlugin<
   Config extends TSchema = TObject<{}>,
-  const Events extends readonly EventRef[] = readonly [],
+  const Events extends EventRefs = readonly [],
   Requires extends ServiceRefs = {},
   Optional extends ServiceRefs = {},
   Provides extends ServiceRefs = {},

@@ -26,6 +26,8 @@ export function hasScope(principal: Principal, scope: string): boolean {
 export interface AuthAttempt {
   readonly token?: string
   readonly ticket?: string
+  /** The token was good a while ago: whatever it is now, it is no guess. */
+  readonly known: boolean
   readonly request: Request
   /** The client's address; empty when there is none (in-process calls). */
   readonly address: string

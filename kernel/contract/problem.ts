@@ -16,52 +16,41 @@ export interface Problem {
 }
 
 /** One line: `[pager] config key "tokn": unknown key; found …; expected …; did you mean "token"?` */
-export function formatProblem(problem: Problem): string {
-  const parts = [`[${problem.where}]${problem.key === undefined ? '' : ` ${problem.key}:`} ${problem.what}`]
-  if (problem.found !== undefined) parts.push(`found ${problem.found}`)
-  if (problem.expected !== undefined) parts.push(`expected ${problem.expected}`)
-  if (problem.nearest !== undefined) parts.push(`did you mean "${problem.nearest}"?`)
+export function formatProblem({ where, key, what, found, expected, nearest }: Problem): string {
+  const parts = [`[${where}]${key === undefined ? '' : ` ${key}:`} ${what}`]
+  if (found !== undefined) parts.push(`found ${found}`)
+  if (expected !== undefined) parts.push(`expected ${expected}`)
+  if (nearest !== undefined) parts.push(`did you mean "${nearest}"?`)
   return parts.join('; ')
 }
 
 /** Everything that keeps the gateway from starting, in one error. */
 export class PlanError extends GatewayError {
   readonly problems: readonly Problem[]
-  constructor(problems: readonly Problem[], code: 'plan_invalid' | 'config_invalid' = 'plan_invalid') {
-    super(
-      code,
-      `The gateway cannot start, ${problems.length === 1 ? 'one problem' : `${problems.length} problems`}:\n${problems.map((p) => `  - ${formatProblem(p)}`).join('\n')}`,
-      {
-        details: problems,
-      },
-    )
+  constructor(problems: readonly Problem[]) {
+    const lines = problems.map((problem) => `\n  - ${formatProblem(problem)}`)
+    super('plan_invalid', `The gateway cannot start, ${lines.length === 1 ? 'one problem' : `${lines.length} problems`}:${lines.join('')}`, {
+      details: problems,
+    })
     this.problems = problems
   }
 }
 
 /** The known name nearest to `word` by edit distance, if it is near enough to be meant. */
 export function nearestName(word: string, known: Iterable<string>): string | undefined {
-  let best: string | undefined
-  let bestDistance = Math.max(2, Math.floor(word.length / 3)) + 1
-  for (const name of known) {
-    const distance = editDistance(word.toLowerCase(), name.toLowerCase(), bestDistance)
-    if (distance < bestDistance) {
-      best = name
-      bestDistance = distance
-    }
-  }
-  return best
+  const near = Math.max(2, Math.floor(word.length / 3))
+  const names = [...known].filter((name) => Math.abs(name.length - word.length) <= near)
+  const ranked = names.map((name) => ({ name, distance: editDistance(word.toLowerCase(), name.toLowerCase()) })).sort((a, b) => a.distance - b.distance)
+  return ranked[0] && ranked[0].distance <= near ? ranked[0].name : undefined
 }
 
-function editDistance(a: string, b: string, limit: number): number {
-  if (Math.abs(a.length - b.length) >= limit) return limit
+/** Levenshtein's distance, row by row. */
+function editDistance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, i) => i)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min((row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1, (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1))
-    }
+  for (const [i, char] of [...a].entries()) {
+    const next = [i + 1]
+    for (const [j, other] of [...b].entries()) next.push(Math.min((row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1, (row[j] ?? 0) + (char === other ? 0 : 1)))
     row = next
   }
-  return row[b.length] ?? limit
+  return row.at(-1) ?? 0
 }

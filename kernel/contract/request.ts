@@ -11,6 +11,7 @@ export interface RequestContext {
   readonly principal: Principal
   /** The client's address by `gateway.trustedProxies`; empty in process. */
   readonly address: string
+  /** Bound to loopback, no trusted proxy, no Forwarded header. */
   readonly loopback: boolean
   /** W3C Trace Context `traceparent`, if a well-formed one came in. */
   readonly traceparent?: string
@@ -18,6 +19,7 @@ export interface RequestContext {
   readonly startedAt: number
   /** Headers to be added to the answer, whoever makes it. */
   answerHeaders?: Readonly<Record<string, string>>
+  /** Aborted when the client leaves before the head, at the route's deadline, on revoke and at the stop. Lazy: reading it costs. */
   readonly signal: AbortSignal
   /** Aborts `signal`, also when the head is out: saves a controller of one's own. */
   abort(reason: unknown): void

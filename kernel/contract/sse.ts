@@ -22,12 +22,7 @@ export function encodeSse(frame: SseFrame): Uint8Array {
   if (frame.event !== undefined) text += `event: ${frame.event}\n`
   if (frame.data !== undefined) {
     const data = typeof frame.data === 'string' ? frame.data : JSON.stringify(frame.data)
-    text += /[\r\n]/.test(data)
-      ? data
-          .split(/\r\n|\r|\n/)
-          .map((line) => `data: ${line}\n`)
-          .join('')
-      : `data: ${data}\n`
+    text += `data: ${data.replace(/\r\n?|\n/g, '\ndata: ')}\n`
   }
   return encoder.encode(`${text}\n`)
 }

@@ -18,7 +18,7 @@ describe('a JSON body', () => {
     const send = (value: string) => gateway.json('/take', { method: 'POST', body: `{"value":${value}}` })
     expect((await send(nested(99))).status).toBe(200)
     expect((await send(JSON.stringify(nested(5_000)))).status).toBe(200)
-    for (const levels of [100, 18_000, 1_000_000]) {
+    for (const levels of [100, 18_000, 500_000]) {
       const { status, body } = await send(nested(levels))
       expect({ status, code: body.error.code }).toEqual({ status: 400, code: 'invalid_json' })
       expect(body.error.message).toContain('100 levels')

@@ -21,15 +21,27 @@ for (const key of ['principal', 'requestId', 'signal', 'loopback'] satisfies (ke
 
 /** A body that was announced as JSON; `undefined` for an empty one where the schema allows none. */
 async function readJson(request: Request, isOptional: boolean): Promise<unknown> {
-  const text = await request.text()
+  const bytes = await request.arrayBuffer()
   const { revocation } = contextOf(request) as Context
   // Nothing is done any more for a credential that was revoked while the body came in.
   if (revocation) throw revocation
+  const text = decode(bytes)
   if (text === '' && isOptional) return undefined
   if (text === '') throw new GatewayError('invalid_json', 'The body is empty; this route takes a JSON body.')
   if (text.length > maxDepth && isDeeper(text)) throw new GatewayError('invalid_json', `The body is nested deeper than ${maxDepth} levels.`)
   try {
     return JSON.parse(text)
+  } catch (cause) {
+    throw badJson(cause)
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true })
+
+/** RFC 8259 §8.1: JSON is UTF-8. What is not would be stored as something else than what was sent. */
+function decode(bytes: ArrayBuffer): string {
+  try {
+    return utf8.decode(bytes)
   } catch (cause) {
     throw badJson(cause)
   }
@@ -56,16 +68,18 @@ function isDeeper(text: string): boolean {
 
 const badJson = (cause: unknown) => new GatewayError('invalid_json', 'The body is not valid JSON.', { cause })
 
-/** An `Error` that is returned instead of thrown must not be shown to the client either. */
+/** An `Error` that is returned instead of thrown must not be shown to the client either; and Elysia ends a stream that breaks as if it were whole. */
 function throwErrors<M extends Mapper>(map: M): M {
   return ((response: unknown, ...rest: [never]) => {
     if (response instanceof Error) throw response
+    if (response instanceof ReadableStream) return map(new Response(response as BodyInit, bytes), ...rest)
     return map(response, ...rest)
   }) as M
 }
 
 const { handler, composeHandler, composeGeneralHandler } = WebStandardAdapter
 
+const bytes = { headers: { 'content-type': 'application/octet-stream' } }
 const json = { headers: new Headers({ 'content-type': 'application/json' }) }
 const mapOthers = throwErrors(handler.mapCompactResponse as Mapper)
 

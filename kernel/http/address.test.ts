@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'bun:test'
-import { clientAddress, isForwarded, isLoopbackAddress, trustedProxies } from './address.ts'
+import { clientAddress, isForwarded, isLoopbackAddress, proxyTrust } from './address.ts'
 
 const headers = (init: Record<string, string>) => new Headers(init)
-const trusted = trustedProxies(['10.0.0.0/8', '::1', '192.0.2.7'])
+const trustedProxies = ['10.0.0.0/8', '::1', '192.0.2.7']
+const trusted = proxyTrust({ trustedProxies, forwardedHeader: 'x-forwarded-for' })
+const byForwarded = proxyTrust({ trustedProxies, forwardedHeader: 'forwarded' })
 
 describe('the client’s address', () => {
   test('is the peer’s when no proxy is trusted, whatever the headers say', () => {
@@ -26,17 +28,26 @@ describe('the client’s address', () => {
     expect(clientAddress('10.0.0.1', headers({ 'x-forwarded-for': '1.2.3.4, unknown' }), trusted)).toBe('10.0.0.1')
   })
 
-  test('is read from Forwarded when there is no X-Forwarded-For', () => {
-    const seen = (value: string) => clientAddress('10.0.0.1', headers({ forwarded: value }), trusted)
+  test('is read from Forwarded when the config names it', () => {
+    const seen = (value: string) => clientAddress('10.0.0.1', headers({ forwarded: value }), byForwarded)
     expect(seen('for=1.2.3.4;proto=https')).toBe('1.2.3.4')
     expect(seen('for=6.6.6.6, for="[2001:db8::7]:4711";by=10.0.0.2')).toBe('2001:db8::7')
+  })
+
+  test('is never read from the other header, which the proxy passes on as its client wrote it', () => {
+    const contradiction = headers({ 'x-forwarded-for': '1.2.3.4', forwarded: 'for=5.6.7.8' })
+    expect(clientAddress('10.0.0.1', contradiction, trusted)).toBe('1.2.3.4')
+    expect(clientAddress('10.0.0.1', contradiction, byForwarded)).toBe('5.6.7.8')
+    expect(clientAddress('10.0.0.1', headers({ forwarded: 'for=5.6.7.8' }), trusted)).toBe('10.0.0.1')
+    expect(clientAddress('10.0.0.1', headers({ 'x-forwarded-for': '1.2.3.4' }), byForwarded)).toBe('10.0.0.1')
   })
 })
 
 test('trusted proxies are addresses or CIDR blocks, anything else is named', () => {
-  expect(trustedProxies([])).toBeNull()
-  expect([trusted?.('10.255.0.1'), trusted?.('11.0.0.1'), trusted?.('::1'), trusted?.('nonsense')]).toEqual([true, false, true, false])
-  for (const wrong of ['proxy', '10.0.0.0/33', '10.0.0.0/x', '::1/129', '']) expect(() => trustedProxies([wrong])).toThrow('gateway.trustedProxies')
+  const of = (list: string[]) => proxyTrust({ trustedProxies: list, forwardedHeader: 'forwarded' })
+  expect(of([])).toBeNull()
+  expect(['10.255.0.1', '11.0.0.1', '::1', 'nonsense'].map((address) => trusted?.isTrusted(address))).toEqual([true, false, true, false])
+  for (const wrong of ['proxy', '10.0.0.0/33', '10.0.0.0/x', '::1/129', '']) expect(() => of([wrong])).toThrow('gateway.trustedProxies')
 })
 
 test('loopback addresses, and headers that end being loopback', () => {

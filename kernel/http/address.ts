@@ -1,5 +1,6 @@
 /** Whose request it is, by address: the peer, or what trusted proxies say of it. */
 import { BlockList, isIP } from 'node:net'
+import type { GatewayConfig } from '../config/index.ts'
 import { GatewayError } from '../contract/errors.ts'
 
 /** What proxies add: the standards' own (RFC 9110 §7.6.3, RFC 7239) and the usual others. */
@@ -18,8 +19,8 @@ export function isLoopbackAddress(address: string): boolean {
   return address === '' || address === '::1' || /^(::ffff:)?127\./.test(address)
 }
 
-/** The predicate of `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws `config_invalid` on what is neither. */
-export function trustedProxies(list: readonly string[]): ((address: string) => boolean) | null {
+/** By `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws `config_invalid` on what is neither. */
+export function proxyTrust({ trustedProxies: list, forwardedHeader: header }: Pick<GatewayConfig, 'trustedProxies' | 'forwardedHeader'>): ProxyTrust | null {
   if (list.length === 0) return null
   const blocks = new BlockList()
   for (const entry of list) {
@@ -33,23 +34,28 @@ export function trustedProxies(list: readonly string[]): ((address: string) => b
     if (bits === undefined) blocks.addAddress(address, family)
     else blocks.addSubnet(address, size, family)
   }
-  return (address) => {
-    const family = isIP(address)
-    return family !== 0 && blocks.check(address, family === 6 ? 'ipv6' : 'ipv4')
-  }
+  const isTrusted = (address: string) => isIP(address) !== 0 && blocks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
+  return { isTrusted, header }
 }
 
-/** The rightmost address that is no trusted proxy, of X-Forwarded-For, else Forwarded (RFC 7239); the peer's when the peer is not trusted. */
-export function clientAddress(peer: string, headers: Headers, isTrusted: ((address: string) => boolean) | null): string {
+/** How proxies are believed. */
+export interface ProxyTrust {
+  isTrusted(address: string): boolean
+  /** `gateway.forwardedHeader`: a proxy passes on what a client wrote into the other one. */
+  readonly header: GatewayConfig['forwardedHeader']
+}
+
+/** The rightmost address that is no trusted proxy, of the header that counts (Forwarded: RFC 7239); the peer's when the peer is not trusted. */
+export function clientAddress(peer: string, headers: Headers, trust: ProxyTrust | null): string {
   let address = plainAddress(peer)
-  if (!isTrusted?.(address)) return address
-  const hops =
-    headers.get('x-forwarded-for')?.split(',') ?? [...(headers.get('forwarded') ?? '').matchAll(/for="?([^";,]+)"?/gi)].map((match) => match[1] ?? '')
+  if (!trust?.isTrusted(address)) return address
+  const written = headers.get(trust.header) ?? ''
+  const hops = trust.header === 'forwarded' ? [...written.matchAll(/for="?([^";,]+)"?/gi)].map((match) => match[1] ?? '') : written.split(',')
   for (const hop of hops.reverse()) {
     const next = plainAddress(hop.trim())
     if (isIP(next) === 0) break
     address = next
-    if (!isTrusted(address)) break
+    if (!trust.isTrusted(address)) break
   }
   return address
 }

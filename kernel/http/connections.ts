@@ -16,13 +16,14 @@ interface Hold extends Bagged {
 
 /** All of them. */
 export class Connections {
-  readonly #maxStreams: number
+  /** Of one caller. */
+  maxStreams: number
   readonly #report: Report
   readonly #holds = new Bag<Hold>()
   readonly #streams = new Map<string, number>()
 
   constructor(maxStreams: number, report: Report) {
-    this.#maxStreams = maxStreams
+    this.maxStreams = maxStreams
     this.#report = report
   }
 
@@ -31,6 +32,11 @@ export class Connections {
     let total = 0
     for (const hold of this.#holds) if (hold.kind === kind) total++
     return total
+  }
+
+  /** Whether there is one that is meant. */
+  some(isMeant: (hold: Hold) => boolean): boolean {
+    return [...this.#holds].some(isMeant)
   }
 
   /** See `RequestContext.hold`. */
@@ -70,8 +76,8 @@ export class Connections {
 
   #tally(key: string, by: 1 | -1): void {
     const count = (this.#streams.get(key) ?? 0) + by
-    if (count > this.#maxStreams) {
-      throw new GatewayError('rate_limit_exceeded', `At most ${this.#maxStreams} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
+    if (count > this.maxStreams) {
+      throw new GatewayError('rate_limit_exceeded', `At most ${this.maxStreams} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
     }
     if (count > 0) this.#streams.set(key, count)
     else this.#streams.delete(key)

@@ -1,10 +1,12 @@
 /** What the kernel knows of one request, computed as late as possible. */
 import type { Wait } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
+import type { RequestRecord } from '../contract/kernel-service.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
+import { admin } from '../contract/refs.ts'
 import type { ConnectionKind, RequestContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { clientAddress, isForwarded, isLoopbackAddress } from './address.ts'
+import { clientAddress, isForwarded, isLoopbackAddress, type ProxyTrust } from './address.ts'
 import type { Target } from './compile.ts'
 import type { Connections, EndReason } from './connections.ts'
 
@@ -13,7 +15,7 @@ export interface ContextHost {
   readonly boundToLoopback: boolean
   readonly connections: Connections
   /** Null when no proxy is trusted. */
-  readonly isTrustedProxy: ((address: string) => boolean) | null
+  proxies: ProxyTrust | null
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{1,128}$/
@@ -23,7 +25,7 @@ const defaultDeadline = 30_000
 const failed = new Response(null, { status: 500 })
 
 /** The context of one request. */
-export class Context implements RequestContext, Wait {
+export class Context implements RequestContext, RequestRecord, Wait {
   readonly host: ContextHost
   readonly request: Request
   readonly peer: Peer
@@ -50,6 +52,9 @@ export class Context implements RequestContext, Wait {
   failure: unknown
   /** Set when its credential was revoked after it was let in; what it did before that is still answered. */
   revocation: GatewayError | undefined
+  /** Set when it is finished. */
+  status = 0
+  seconds = 0
   #address: string | undefined
   #loopback: boolean | undefined
   #abort: AbortController | undefined
@@ -65,7 +70,7 @@ export class Context implements RequestContext, Wait {
   }
 
   get address(): string {
-    this.#address ??= clientAddress(this.peer.address, this.request.headers, this.host.isTrustedProxy)
+    this.#address ??= clientAddress(this.peer.address, this.request.headers, this.host.proxies)
     return this.#address
   }
 
@@ -77,7 +82,21 @@ export class Context implements RequestContext, Wait {
   #isNear(): boolean {
     const { isLocal } = this.peer
     if (isLocal === undefined && this.peer.address === '') return true
-    return this.host.boundToLoopback && this.host.isTrustedProxy === null && (isLocal ?? isLoopbackAddress(this.peer.address))
+    return this.host.boundToLoopback && this.host.proxies === null && (isLocal ?? isLoopbackAddress(this.peer.address))
+  }
+
+  get method(): string {
+    return this.target?.socket ? 'WS' : this.request.method
+  }
+
+  get route(): string {
+    return this.target?.template ?? 'unmatched'
+  }
+
+  get audited(): boolean {
+    const { access, options } = this.target?.group ?? {}
+    const isAdmins = access?.kind === 'guard' && access.scopes.length === 1 && access.scopes[0]?.id === admin.id
+    return (isAdmins || options?.audit === true) && !/^(GET|HEAD|OPTIONS)$/.test(this.request.method) && ![401, 403, 429].includes(this.status)
   }
 
   get traceparent(): string | undefined {

@@ -27,14 +27,14 @@ export class Door {
   }
 
   /** Where we listen, or would: no Host is known before. */
-  setOrigin(host: string, port: number): void {
+  setOrigin(host: string, port: number, isTls = false): void {
     const bound = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
     const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...this.#names].map((name) => name.toLowerCase())
     this.#hosts = new Set(
       names.flatMap((name) => {
         if (hasPort(name)) return [name]
         const own = loopbackNames.includes(name) || name === bound
-        return [...(own && port !== 80 ? [] : [name]), `${name}:${port}`]
+        return [...(own && port !== (isTls ? 443 : 80) ? [] : [name]), `${name}:${port}`]
       }),
     )
   }
@@ -49,11 +49,13 @@ export class Door {
     if (start === 1 || slash === -1) throw badRequest('The request has no usable Host header or target.')
     const authority = url.slice(start, slash)
     // In process there is no connection on which a Host could be forged; without one the URL speaks.
-    if (host === null ? context.peer.address !== '' : host !== authority && host.toLowerCase() !== authority.toLowerCase()) {
+    if (host === null ? context.peer.address !== '' : host !== authority && plain(host, url) !== plain(authority, url)) {
       throw badRequest(host === null ? 'The Host header is missing.' : 'The Host header does not match the address that was asked for.')
     }
     if (!this.#knows(authority)) {
-      throw new GatewayError('host_not_allowed', 'The Host header names no host of this gateway; add it to gateway.hosts if it should.')
+      throw new GatewayError('host_not_allowed', 'The Host header names no host of this gateway; add it to gateway.hosts if it should.', {
+        security: 'foreign_host',
+      })
     }
     const query = url.indexOf('?', slash)
     const path = query === -1 ? url.slice(slash) : url.slice(slash, query)
@@ -75,7 +77,9 @@ export class Door {
     if (own !== undefined && this.#knows(own)) return
     const isAny = this.#origins.has('*')
     if (!isAny && !this.#origins.has(lower)) {
-      throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.')
+      throw new GatewayError('origin_not_allowed', 'This Origin may not call the gateway; add it to gateway.corsOrigins if it should.', {
+        security: 'foreign_origin',
+      })
     }
     context.corsOrigin = isAny ? '*' : origin
   }
@@ -90,6 +94,9 @@ export function preflightHeaders(request: Request, methods: readonly string[]): 
     'access-control-max-age': '600',
   }
 }
+
+/** Bun leaves the scheme's own port out of the URL. */
+const plain = (authority: string, url: string) => authority.toLowerCase().replace(url.startsWith('https:') ? /:443$/ : /:80$/, '')
 
 const badRequest = (message: string) => new GatewayError('invalid_request', message)
 

@@ -42,8 +42,9 @@ function toEnvelope({ status: _, ...error }: DialectError): ErrorEnvelope {
 
 /** Anything that was thrown, as what may be told of it. */
 function toGatewayError(thrown: unknown, { request, url, queryAt }: Context, { isUnavailable }: ErrorMapping): GatewayError {
-  // Elysia wraps what a parser throws.
-  const error = (thrown as { code?: unknown } | null)?.code === 'PARSE' && isGatewayError((thrown as Error).cause) ? (thrown as Error).cause : thrown
+  const { code, cause } = Object(thrown)
+  // Elysia wraps what a parser throws, drizzle what the store says.
+  const error = isGatewayError(cause) && (code === 'PARSE' || isUnavailable?.(thrown)) ? cause : thrown
   if (isGatewayError(error)) return error
   const known = fromElysia(error, queryAt === -1 ? '' : url.slice(queryAt))
   if (known) return known

@@ -26,6 +26,12 @@ function counting(cacheFor = 60_000) {
   return { state, method }
 }
 
+/** Lets everybody in who presents nothing, with these scopes. */
+const letsIn = (...scopes: string[]): AuthMethod => ({
+  name: 'none',
+  authenticate: ({ token, ticket }) => (token === undefined && ticket === undefined ? { principal: principal('local', scopes) } : null),
+})
+
 describe('who gets in', () => {
   test('by access and scope, with the same code everywhere', async () => {
     const { outcome } = await testHttp({ routes })
@@ -47,6 +53,16 @@ describe('who gets in', () => {
     ]
     for (const [path, token, expected] of table)
       expect(`${path} ${token} ${await outcome(path, token === undefined ? {} : as(token))}`).toBe(`${path} ${token} ${expected}`)
+  })
+
+  test('who presents nothing and is known by a method stays anonymous where he lacks the scope and nobody needs one', async () => {
+    const { outcome, send } = await testHttp({ routes, authMethods: [letsIn('api'), tokens('ann')] })
+    const who = async (path: string, token?: string) => (await send(path, token ? as(token) : {})).text()
+    expect([await who('/t/optional'), await who('/t/either'), await who('/t/optional', 'ann')]).toEqual(['anonymous', 'local', 'ann'])
+    expect(await outcome('/t/rpc')).toBe('403 insufficient_scope')
+    expect(await outcome('/t/optional', as('ann+api'))).toBe('403 insufficient_scope')
+    const able = await testHttp({ routes, authMethods: [letsIn('rpc')] })
+    expect(await (await able.send('/t/optional')).text()).toBe('local')
   })
 
   test('X-Api-Key is as good as a bearer; another scheme is a bad credential', async () => {
@@ -96,8 +112,19 @@ describe('tokens in a URL', () => {
     const { outcome } = await testHttp({ routes, authMethods: [method] })
     expect(await outcome('/t/stream?ticket=tkt')).toBe('200')
     expect(await outcome('/t/stream?ticket=old')).toBe('401 invalid_api_key')
-    expect(await outcome('/t/rpc?ticket=tkt')).toBe('401 missing_credentials')
-    expect(seen).toEqual(['tkt', 'old', undefined])
+    expect(seen).toEqual(['tkt', 'old'])
+  })
+
+  test('a ticket where there is no stream is a bad credential, also when a method would let the request in without one', async () => {
+    const { outcome } = await testHttp({ routes, authMethods: [letsIn('rpc')] })
+    for (const path of ['/t/rpc', '/t/either', '/t/optional']) {
+      expect([path, await outcome(path)]).toEqual([path, '200'])
+      expect([path, await outcome(`${path}?ticket=tkt`)]).toEqual([path, '401 invalid_api_key'])
+    }
+    expect(await outcome('/t/stream?ticket=tkt', { method: 'POST' })).toBe('401 invalid_api_key')
+    expect(await outcome('/t/open?ticket=mine')).toBe('200')
+    const keyed = await testHttp({ routes })
+    expect(await keyed.outcome('/t/rpc?ticket=mine', as('ann'))).toBe('200')
   })
 })
 

@@ -1,7 +1,7 @@
 /** The access gate: who is calling, by the auth methods in order, and whether the group lets them in. */
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
-import { type AuthAttempt, type AuthMethod, type AuthResult, hasScope } from '../contract/principal.ts'
+import { type AuthAttempt, type AuthMethod, type AuthResult, hasScope, type Principal } from '../contract/principal.ts'
 import type { ScopeRef } from '../contract/refs.ts'
 import type { Target } from './compile.ts'
 import type { Context } from './context.ts'
@@ -27,8 +27,12 @@ export class Gate {
   readonly #pending = new Map<string, Promise<AuthResult | null>>()
   #revocations = 0
 
+  /** Accepts `?token=` on streams and sockets. */
+  allowQueryToken: boolean
+
   constructor(options: GateOptions) {
     this.#options = options
+    this.allowQueryToken = options.allowQueryToken
   }
 
   /** Verified tokens in memory. */
@@ -44,8 +48,9 @@ export class Gate {
     const cached = credential.token === undefined ? undefined : this.#cache.get(credential.token)
     if (cached && cached.until > this.#options.now()) return enter(context, cached.result, access.scopes)
     return this.#verify(credential, context).then((result) => {
-      if (result) return enter(context, result, access.scopes)
       const isPresented = credential.token !== undefined || credential.ticket !== undefined || context.request.headers.has('authorization')
+      // Who presents nothing is never worse off for a method that knows him: where nobody needs a scope he stays anonymous.
+      if (result && (isPresented || access.kind === 'guard' || hasOne(result.principal, access.scopes))) return enter(context, result, access.scopes)
       if (isPresented || access.kind === 'guard') throw refusal(context, target, isPresented)
     })
   }
@@ -63,11 +68,15 @@ export class Gate {
     const query = new URLSearchParams(url.slice(queryAt + 1))
     const isLive = socket !== undefined || (group.options.stream === true && (request.method === 'GET' || request.method === 'HEAD'))
     const queryToken = query.get('token') ?? undefined
-    if (queryToken !== undefined && !(isLive && this.#options.allowQueryToken)) {
+    if (queryToken !== undefined && !(isLive && this.allowQueryToken)) {
       const next = isLive ? 'send a header, take a ticket from POST /api/tickets, or set gateway.allowQueryToken' : 'send it as Authorization: Bearer'
       throw new GatewayError('invalid_request', `A token does not belong into a URL, where logs keep it; ${next}.`, { param: 'token' })
     }
-    const ticket = token === undefined && isLive ? (query.get('ticket') ?? undefined) : undefined
+    const ticket = token === undefined ? (query.get('ticket') ?? undefined) : undefined
+    if (ticket !== undefined && !isLive) {
+      const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+      throw new GatewayError('invalid_api_key', 'A ticket opens streams and sockets only; send a credential as Authorization: Bearer.', { headers })
+    }
     return ticket === undefined ? { token: token ?? queryToken } : { ticket }
   }
 
@@ -97,6 +106,7 @@ export class Gate {
       let looked = false
       const attempt: AuthAttempt = {
         ...credential,
+        known: credential.token !== undefined && this.#cache.has(credential.token),
         request: context.request,
         get address() {
           looked = true
@@ -138,12 +148,14 @@ function bearerOf(header: string): string | undefined {
 function enter(context: Context, result: AuthResult, scopes: readonly ScopeRef[]): void {
   context.principal = result.principal
   context.auth = result
-  for (const { id } of scopes) if (hasScope(result.principal, id)) return
+  if (hasOne(result.principal, scopes)) return
   const names = scopes.map(({ id }) => id)
   throw new GatewayError('insufficient_scope', `The credential is good, but lacks the scope ${names.map((name) => `"${name}"`).join(' or ')}.`, {
     headers: { 'www-authenticate': `Bearer error="insufficient_scope", scope="${names.join(' ')}"` },
   })
 }
+
+const hasOne = (principal: Principal, scopes: readonly ScopeRef[]) => scopes.some(({ id }) => hasScope(principal, id))
 
 function refusal({ request }: Context, { group }: Target, isPresented: boolean): GatewayError {
   const parts = [isPresented && 'error="invalid_token"', group.options.challenge?.(request)].filter(Boolean).join(', ')

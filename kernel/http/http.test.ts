@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
-import { contextOf, GatewayError, guard, open, type RequestContext, rpc, t } from 'portico'
-import { as, principal, testHttp } from '../../test/fixtures/http.ts'
+import { type AuthMethod, admin, contextOf, GatewayError, guard, open, type RequestContext, type RouteApp, rpc, selfReporting, t } from 'portico'
+import { as, principal, testHttp, tokens } from '../../test/fixtures/http.ts'
+import type { HttpOptions } from './http.ts'
 
 const throwing = (error: unknown) => () => {
   throw error
@@ -187,6 +188,15 @@ describe('Host and Origin', () => {
     expect(await outcome('/t', { headers: { host: 'gw.example.com' } })).toBe('400 invalid_request')
   })
 
+  test('the port of https may be left out where it is served', async () => {
+    const { http } = await testHttp({ routes: [open((app) => app.get('/t', 'x'))] })
+    const at = async (host: string) => (await http.handle(new Request(`https://${host}/t`, { headers: { host } }), { address: '10.0.0.1' })).status
+    http.setOrigin('192.168.1.5', 443, true)
+    expect([await at('localhost'), await at('localhost:443'), await at('192.168.1.5'), await at('evil.example')]).toEqual([200, 200, 200, 403])
+    http.setOrigin('192.168.1.5', 443)
+    expect(await at('localhost')).toBe(403)
+  })
+
   test('CORS: listed origins get their headers, others are refused, a preflight needs no credential', async () => {
     const { send, outcome } = await testHttp({
       routes: [guard(rpc, (app) => app.get('/t', 'x').post('/t', () => 'x'))],
@@ -352,6 +362,182 @@ test('listeners hear of finished requests by template, and one that throws harms
   expect(faults).toHaveLength(4)
 })
 
+describe('a streamed answer', () => {
+  const bytes = (text: string) => new TextEncoder().encode(text)
+  const breaking = (error: unknown) =>
+    new ReadableStream<Uint8Array>(
+      {
+        pull(controller) {
+          controller.enqueue(bytes('one '))
+          controller.error(error)
+        },
+      },
+      { highWaterMark: 0 },
+    )
+  const whole = () => new Blob(['whole']).stream()
+  const sse = { headers: { 'content-type': 'text/event-stream' } }
+  const read = (response: Response) =>
+    response.text().then(
+      (text) => text,
+      (error: Error) => `broke: ${error.message}`,
+    )
+
+  test('that breaks is named with its plugin and route, and breaks for the client too', async () => {
+    const { send, faults } = await testHttp({
+      routes: [
+        open((app) =>
+          app
+            .get('/t/lines/:id', () => new Response(breaking(new Error('boom')), { headers: { 'content-type': 'application/x-ndjson' } }))
+            .get('/t/sse', () => new Response(breaking(new Error('boom')), sse))
+            .get('/t/returned', () => breaking(new Error('boom')) as never),
+        ),
+        open((app) => app.get('/t/bare', () => new Response(breaking(new Error('boom')))), { stream: true }),
+      ],
+    })
+    for (const path of ['/t/lines/1', '/t/sse', '/t/returned', '/t/bare']) expect(await read(await send(path))).toStartWith('broke: boom')
+    expect(faults).toEqual(['/t/lines/:id', '/t/sse', '/t/returned', '/t/bare'].map((path) => `test GET ${path} stream: boom`))
+  })
+
+  test('that ends, that its client leaves, or that speaks of its own errors is no fault; head and bytes stay what they are', async () => {
+    const log: string[] = []
+    const endless = () => new ReadableStream<Uint8Array>({ pull: (controller) => controller.enqueue(bytes('x')), cancel: () => void log.push('cancelled') })
+    const own = selfReporting(whole())
+    const { send, faults } = await testHttp({
+      routes: [
+        open((app) =>
+          app
+            .get('/t/whole', () => new Response(whole(), { status: 201, headers: { 'content-type': 'text/event-stream', 'x-more': 'yes' } }))
+            .get('/t/endless', () => new Response(endless(), sse))
+            .get('/t/meant', () => new Response(breaking(new GatewayError('unavailable', 'The gateway stops.')), sse))
+            .get('/t/branded', () => new Response(selfReporting(breaking(new Error('its own'))), sse))
+            .get('/t/own', () => new Response(own, sse))
+            .get('/t/bytes', () => new Response(bytes('bytes'))),
+        ),
+      ],
+    })
+    const answer = await send('/t/whole')
+    expect([answer.status, answer.headers.get('x-more'), answer.headers.get('content-type'), await answer.text()]).toEqual([
+      201,
+      'yes',
+      'text/event-stream',
+      'whole',
+    ])
+    await (await send('/t/endless')).body?.cancel()
+    expect(log).toEqual(['cancelled'])
+    expect([await read(await send('/t/meant')), await read(await send('/t/branded'))]).toEqual(['broke: The gateway stops.', 'broke: its own'])
+    expect((await send('/t/own')).body).toBe(own)
+    expect(await read(await send('/t/bytes'))).toBe('bytes')
+    expect(faults).toEqual([])
+  })
+})
+
+describe('for the audit', () => {
+  const change = (path: string) => (app: RouteApp) =>
+    app
+      .get(path, 'x')
+      .post(path, () => 'x')
+      .delete(path, throwing(new GatewayError('not_found', 'No.')))
+  const routes = [
+    guard(admin, change('/t/admin')),
+    guard([admin, rpc], change('/t/both')),
+    guard(rpc, change('/t/rpc')),
+    guard(rpc, change('/t/asked'), { audit: true }),
+  ]
+
+  test('a record says who changed what an administrator may change, or what its group says; reading and refused callers are left out', async () => {
+    const { send, http } = await testHttp({ routes, authMethods: [tokens('ann', 'root')] })
+    const audited: string[] = []
+    http.onRequest(({ audited: is, method, route, status, principal: { id, kind, via }, address, requestId }) => {
+      if (is) audited.push([method, route, status, id, kind, via, address, requestId].join(' '))
+    })
+    const headers = { ...as('root+admin').headers, 'x-request-id': 'r1' }
+    for (const path of ['/t/admin', '/t/both', '/t/rpc', '/t/asked', '/t/none'])
+      for (const method of ['GET', 'HEAD', 'POST', 'DELETE']) await send(path, { method, headers, from: '10.0.0.7' })
+    const who = 'root user test:root 10.0.0.7 r1'
+    expect(audited).toEqual([`POST /t/admin 200 ${who}`, `DELETE /t/admin 404 ${who}`, `POST /t/asked 200 ${who}`, `DELETE /t/asked 404 ${who}`])
+    audited.length = 0
+    for (const token of ['ann', 'nobody', '']) await send('/t/admin', { method: 'POST', ...(token === '' ? {} : as(token)) })
+    expect(audited).toEqual([])
+  })
+
+  test('an address is read only by whoever asks for it', async () => {
+    const { http } = await testHttp({ routes: [open((app) => app.get('/t/open', 'x'))] })
+    let reads = 0
+    const peer = {
+      isLocal: true,
+      get address() {
+        reads++
+        return '10.0.0.7'
+      },
+    }
+    const ask = () => http.handle(new Request('http://127.0.0.1:4766/t/open', { headers: { host: '127.0.0.1:4766' } }), peer)
+    http.onRequest(({ status }) => expect(status).toBe(200))
+    await ask()
+    expect(reads).toBe(0)
+    const seen: string[] = []
+    http.onRequest(({ address }) => seen.push(address))
+    await ask()
+    expect([seen, reads]).toEqual([['10.0.0.7'], 1])
+  })
+})
+
+describe('warnings', () => {
+  const told = async (authMethods?: AuthMethod[]) => {
+    const warnings: string[] = []
+    const onSecurity: HttpOptions['onSecurity'] = (kind, { address, requestId, host, origin }) =>
+      void warnings.push([kind, address, requestId, host, origin].join(' '))
+    const room = await testHttp({ routes: [guard(rpc, (app) => app.get('/t', 'x'))], onSecurity, authMethods })
+    const at = (host: string, from: string, headers: Record<string, string> = {}) =>
+      room.http.handle(new Request(`http://${host}/t`, { headers: { host, 'x-request-id': 'r', ...headers } }), { address: from })
+    return { warnings, at, room }
+  }
+
+  test('of a foreign Host or Origin come once in ten seconds for each kind and address', async () => {
+    const { warnings, at, room } = await told()
+    for (let n = 0; n < 5; n++) {
+      await at('evil.example', '10.0.0.1')
+      await at('evil.example', '10.0.0.2')
+      await at('127.0.0.1:4766', '10.0.0.1', { origin: `https://evil.example${'x'.repeat(300)}` })
+    }
+    const [one, two, three = ''] = warnings
+    expect([warnings.length, one, two]).toEqual([3, 'foreign_host 10.0.0.1 r evil.example ', 'foreign_host 10.0.0.2 r evil.example '])
+    expect(three).toStartWith('foreign_origin 10.0.0.1 r 127.0.0.1:4766 https://evil.examplexxx')
+    expect(three.length).toBeLessThan(260)
+    room.time += 9_999
+    await at('evil.example', '10.0.0.1')
+    expect(warnings).toHaveLength(3)
+    room.time += 1
+    await at('evil.example', '10.0.0.1')
+    expect(warnings).toHaveLength(4)
+  })
+
+  test('of guessing come when the bound on guesses is reached, not for a wrong key', async () => {
+    const { warnings, at } = await told([
+      {
+        name: 'guesses',
+        authenticate({ token }) {
+          if (token !== 'over') return null
+          throw new GatewayError('rate_limit_exceeded', 'Too many.', { security: 'auth_failures' })
+        },
+      },
+    ])
+    await at('127.0.0.1:4766', '10.0.0.1', as('wrong').headers)
+    expect(warnings).toEqual([])
+    const answer = await at('127.0.0.1:4766', '10.0.0.1', as('over').headers)
+    expect(warnings).toEqual(['auth_failures 10.0.0.1 r 127.0.0.1:4766 '])
+    expect(await answer.text()).not.toContain('auth_failures')
+  })
+
+  test('are bounded, whatever number of addresses gives cause', async () => {
+    const { warnings, at, room } = await told()
+    for (let n = 0; n < 1_000; n++) await at('evil.example', `10.0.${n >> 8}.${n & 255}`)
+    expect(warnings).toHaveLength(100)
+    room.time += 10_000
+    await at('evil.example', '10.9.9.9')
+    expect(warnings).toHaveLength(101)
+  })
+})
+
 describe('holds', () => {
   const holding = (kind: 'events' | 'work', log: string[]) =>
     guard(rpc, (app) => app.get(`/t/${kind}`, ({ request }) => void contextOf(request).hold(kind, (reason) => log.push(`${kind} ${reason}`))), { stream: true })
@@ -419,9 +605,9 @@ describe('stopping', () => {
     await send('/t/events')
     await send('/t/work')
     http.closeIntake()
-    expect(log).toEqual(['stopping'])
     let isDrained = false
     const drained = http.drain(5_000).then(() => (isDrained = true))
+    expect(log).toEqual(['stopping'])
     finish()
     expect(await (await slow).text()).toBe('done')
     await Bun.sleep(5)

@@ -2,15 +2,16 @@
 import type { Hooks } from 'crossws'
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
-import { GatewayError } from '../contract/errors.ts'
+import { GatewayError, isGatewayError, type SecurityKind } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { RequestLimit } from '../contract/limits.ts'
 import type { Clock } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
-import { setContext } from '../contract/request.ts'
+import { type RequestContext, setContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { trustedProxies } from './address.ts'
+import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
+import type { CompiledGroup } from './compile.ts'
 import { Connections } from './connections.ts'
 import { Context, type ContextHost } from './context.ts'
 import { Door, preflightHeaders } from './door.ts'
@@ -19,6 +20,7 @@ import { Gate } from './gate.ts'
 import { finishHeaders } from './response.ts'
 import { socketHooks, upgrade } from './sockets.ts'
 import { assembleTable } from './table.ts'
+import { watched } from './watched.ts'
 
 /** What the room is made from. */
 export interface HttpOptions extends ErrorMapping {
@@ -29,9 +31,19 @@ export interface HttpOptions extends ErrorMapping {
   requestLimits(): readonly RequestLimit[]
   readonly clock: Clock
   readonly boundToLoopback: boolean
+  /** Told at most once in ten seconds for each kind and address; of a flood from many addresses not of all. */
+  onSecurity?(kind: SecurityKind, details: SecurityDetails): void
+}
+
+/** Who gave cause for a warning. What he sent is cut to 200 characters. */
+export interface SecurityDetails extends Pick<RequestContext, 'address' | 'requestId'> {
+  readonly host?: string
+  readonly origin?: string
 }
 
 const stopRetrySeconds = 5
+const quietMs = 10_000
+const maxWarned = 100
 
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
@@ -43,24 +55,29 @@ export class Http {
   readonly #host: ContextHost
   readonly #connections: Connections
   readonly #underWay = new Deadlines<Context>()
-  readonly #door: Door
   readonly #gate: Gate
+  #config: GatewayConfig
+  #door: Door
+  #origin: [host: string, port: number, isTls: boolean] | undefined
   readonly #listeners = new Set<(record: RequestRecord) => void>()
+  readonly #warned = new Map<string, number>()
   #isClosed = false
   #total = 0
 
   constructor(options: HttpOptions) {
     const { config, clock, boundToLoopback, authMethods } = options
     this.#options = options
+    this.#config = config
     this.#connections = new Connections(config.maxStreams, options.onError)
     this.#door = new Door(config)
     this.#gate = new Gate({ authMethods, allowQueryToken: config.allowQueryToken, now: () => clock.now() })
-    this.#host = { boundToLoopback, connections: this.#connections, isTrustedProxy: trustedProxies(config.trustedProxies) }
+    this.#host = { boundToLoopback, connections: this.#connections, proxies: proxyTrust(config) }
   }
 
   /** After listening: the names this gateway answers to depend on it. */
-  setOrigin(host: string, port: number): void {
-    this.#door.setOrigin(host, port)
+  setOrigin(host: string, port: number, isTls = false): void {
+    this.#origin = [host, port, isTls]
+    this.#door.setOrigin(host, port, isTls)
   }
 
   /** Answers a request, or upgrades it. Never rejects. `peer.address` is '' for calls in process. */
@@ -89,15 +106,29 @@ export class Http {
   /** New requests are answered 503 from now on; event streams and sockets end (1001). */
   closeIntake(): void {
     this.#isClosed = true
-    this.#connections.end('stopping', ({ kind }) => kind === 'events')
   }
 
-  /** Waits for requests without a head and for `work` holds; at the deadline ends them, and gives them half a second more. */
-  async drain(deadlineMs: number): Promise<void> {
-    if (await this.#isIdle(deadlineMs)) return
-    this.#connections.end('stopping', ({ kind }) => kind === 'work')
-    for (const context of this.#underWay.waits) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
-    await this.#isIdle(500)
+  /**
+   * Ends event streams and sockets (1001) at once; waits for requests without a head and for `work` holds, at the deadline ends them, and gives them half a
+   * second more. With `groups` it is about what these have begun, and nothing else.
+   */
+  async drain(deadlineMs: number, groups?: ReadonlySet<CompiledGroup>): Promise<void> {
+    const isMeant = ({ target }: Context) => !groups || (target !== undefined && groups.has(target.group))
+    this.#connections.end('stopping', ({ kind, context }) => kind === 'events' && isMeant(context))
+    if (await this.#isIdle(deadlineMs, isMeant)) return
+    this.#connections.end('stopping', ({ context }) => isMeant(context))
+    for (const context of this.#underWay.waits) if (isMeant(context)) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
+    await this.#isIdle(500, isMeant)
+  }
+
+  /** Takes what may change while the gateway runs. */
+  configure(config: GatewayConfig): void {
+    this.#config = config
+    this.#door = new Door(config)
+    if (this.#origin) this.#door.setOrigin(...this.#origin)
+    this.#connections.maxStreams = config.maxStreams
+    this.#gate.allowQueryToken = config.allowQueryToken
+    this.#host.proxies = proxyTrust(config)
   }
 
   /** Calls the listener for each finished request; returns the undo. */
@@ -122,8 +153,8 @@ export class Http {
   }
 
   /** Whether nothing is under way any more, at the latest after `ms`. */
-  async #isIdle(ms: number): Promise<boolean> {
-    const isIdle = () => this.#underWay.waits.size === 0 && this.#connections.count('work') === 0
+  async #isIdle(ms: number, isMeant: (context: Context) => boolean): Promise<boolean> {
+    const isIdle = () => ![...this.#underWay.waits].some(isMeant) && !this.#connections.some(({ kind, context }) => kind === 'work' && isMeant(context))
     for (const until = performance.now() + ms; !isIdle() && performance.now() < until; ) await new Promise((resolve) => setTimeout(resolve, 10))
     return isIdle()
   }
@@ -178,7 +209,7 @@ export class Http {
     if (!target) return this.#unmatched(context)
     const { options, app } = target.group
     if (!app) return upgrade(context, this.#options.onError)
-    const request = limitBody(context, target, this.#options.config.httpBodyLimitBytes)
+    const request = limitBody(context, target, this.#config.httpBodyLimitBytes)
     if (options.stream) {
       // The handler of a stream would run without end to learn what HEAD wants to know.
       if (request.method === 'HEAD') return new Response(null, { headers: { 'cache-control': 'no-cache' } })
@@ -207,22 +238,40 @@ export class Http {
     const { variesByOrigin } = this.#door
     let response: Response
     try {
-      response = finishHeaders(context, context.failure === undefined ? answer : errorResponse(context, this.#options), variesByOrigin)
+      response = finishHeaders(
+        context,
+        context.failure === undefined ? watched(context, answer, this.#options.onError) : errorResponse(context, this.#options),
+        variesByOrigin,
+      )
     } catch (error) {
       // It was sent before and cannot be sent again: a fault of its handler.
       context.fail(error)
       response = finishHeaders(context, errorResponse(context, this.#options), variesByOrigin)
     }
+    if (isGatewayError(context.failure) && context.failure.security) this.#warn(context, context.failure.security)
     if (this.#listeners.size > 0) this.#record(context, response)
     return response
   }
 
-  #record({ request, target, begun }: Context, response: Response | undefined): void {
-    const method = target?.socket ? 'WS' : request.method
-    const record = { method, route: target?.template ?? 'unmatched', status: response?.status ?? 101, seconds: (performance.now() - begun) / 1000 }
+  #warn({ address, requestId, request: { headers } }: Context, kind: SecurityKind): void {
+    const now = this.#options.clock.now()
+    const key = `${kind} ${address}`
+    for (const [old, until] of this.#warned) {
+      if (until > now) break
+      this.#warned.delete(old)
+    }
+    if (this.#warned.has(key) || this.#warned.size >= maxWarned) return
+    this.#warned.set(key, now + quietMs)
+    const sent = (name: string) => headers.get(name)?.slice(0, 200)
+    this.#options.onSecurity?.(kind, { address, requestId, host: sent('host'), origin: sent('origin') })
+  }
+
+  #record(context: Context, response: Response | undefined): void {
+    context.status = response?.status ?? 101
+    context.seconds = (performance.now() - context.begun) / 1000
     for (const listener of this.#listeners) {
       try {
-        listener(record)
+        listener(context)
       } catch (error) {
         this.#options.onError('kernel', 'a request listener', error)
       }

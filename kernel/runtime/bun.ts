@@ -2,7 +2,7 @@
 import bunAdapter from 'crossws/adapters/bun'
 import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { closingMs, type Listener, type Runtime, type RuntimePeer, type ServeOptions } from './runtime.ts'
+import { closingMs, type Listener, type Runtime, type RuntimePeer, reopen, type ServeOptions, type TlsPair } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 type Wire = ReturnType<typeof bunAdapter>
@@ -39,26 +39,39 @@ class BunPeer implements RuntimePeer {
 /** Bun as the kernel sees it. */
 export const bunRuntime: Runtime = { name: 'bun', version: Bun.version, serve }
 
-async function serve({ host, port, maxBodyBytes, handle, hooks }: ServeOptions): Promise<Listener> {
+async function serve({ host, port, maxBodyBytes, tls, handle, hooks }: ServeOptions): Promise<Listener> {
   const wire = bunAdapter({ hooks, idleTimeout: 60 })
   const isLocal = isLoopbackHost(host)
-  const server: BunServer = Bun.serve({
-    hostname: host,
-    port,
-    idleTimeout: idleSeconds,
-    // The kernel's 413 has an envelope, Bun's has not; what nobody reads Bun does not keep.
-    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-    development: false,
-    websocket: { ...wire.websocket, maxPayloadLength: maxBodyBytes, backpressureLimit: 64 * 1_048_576 } as never,
-    fetch: (request, server) => handle(request, new BunPeer(request, server, wire, isLocal)),
-    error: () => new Response(null, { status: 500 }),
-  })
+  const open = (port: number, tls: TlsPair | undefined): BunServer =>
+    Bun.serve({
+      hostname: host,
+      port,
+      tls,
+      idleTimeout: idleSeconds,
+      // The kernel's 413 has an envelope, Bun's has not; what nobody reads Bun does not keep.
+      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+      development: false,
+      websocket: { ...wire.websocket, maxPayloadLength: maxBodyBytes, backpressureLimit: 64 * 1_048_576 } as never,
+      fetch: (request, server) => handle(request, new BunPeer(request, server, wire, isLocal)),
+      error: () => new Response(null, { status: 500 }),
+    })
+  const first = open(port, tls)
+  const place = { host: first.hostname ?? host, port: first.port ?? port }
+  // Those before the last still serve who was connected to them.
+  const servers = [first]
   return {
-    host: server.hostname ?? host,
-    port: server.port ?? port,
+    ...place,
+    async renew(tls) {
+      for (const server of servers)
+        server.stop().then(
+          () => servers.splice(servers.indexOf(server), 1),
+          () => {},
+        )
+      servers.push(await reopen(() => open(place.port, tls)))
+    },
     async close() {
-      await withDeadline(server.stop(), closingMs, 'the listener').catch(() => {})
-      await server.stop(true)
+      await withDeadline(Promise.all(servers.map((server) => server.stop())), closingMs, 'the listener').catch(() => {})
+      await Promise.all(servers.map((server) => server.stop(true)))
     },
   }
 }

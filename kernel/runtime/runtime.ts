@@ -11,8 +11,16 @@ export interface RuntimePeer {
   idleTimeout?(seconds: number): void
   /** Deno: the request's `signal` tells only what happens after this. */
   watch?(): void
+  /** A request of HTTP/2: its body announces no length, and may be none. */
+  readonly isHttp2?: boolean
   /** Makes the request a socket, whose hooks find `carried` as `context`. Resolves to what is answered: nothing on Bun, 101 on Deno; anything else = it failed. */
   upgrade?(carried: object): Promise<Response | undefined>
+}
+
+/** A certificate with its authorities' behind it, and its key, as PEM. */
+export interface TlsPair {
+  readonly cert: string
+  readonly key: string
 }
 
 /** How to listen. */
@@ -20,6 +28,8 @@ export interface ServeOptions {
   readonly host: string
   /** 0 = any free port. */
   readonly port: number
+  /** Absent = plain http. */
+  readonly tls?: TlsPair
   /** Of one socket message, on Bun; the kernel judges bodies itself. */
   readonly maxBodyBytes: number
   handle(request: Request, peer: RuntimePeer): Response | Promise<Response>
@@ -31,6 +41,8 @@ export interface ServeOptions {
 export interface Listener {
   readonly host: string
   readonly port: number
+  /** Shows another certificate to who connects from now on. What is connected goes on; for a moment nobody can connect. */
+  renew(tls: TlsPair): Promise<void>
   /** Ends the listener and what is still connected. */
   close(): Promise<void>
 }
@@ -44,3 +56,14 @@ export interface Runtime {
 
 /** ms that the last bytes get to leave before a listener is cut. */
 export const closingMs = 500
+
+/** Opens a listener where another has just closed, and tries again while the runtime has not let go of the port. */
+export async function reopen<T>(open: () => T): Promise<T> {
+  for (const until = performance.now() + 5_000; ; await new Promise((resolve) => setTimeout(resolve))) {
+    try {
+      return open()
+    } catch (error) {
+      if (performance.now() > until) throw error
+    }
+  }
+}

@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'bun:test'
 import { chmod, mkdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { denoCommand } from '../../test/fixtures/deno.ts'
-import { temporaryFolder } from '../../test/fixtures/stores.ts'
+import { temporaryFolder } from '../../test/fixtures/pglite.ts'
 import { lockDataDir } from './lock.ts'
 
 const folders: string[] = []

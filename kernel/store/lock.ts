@@ -1,6 +1,5 @@
 /** One gateway per data folder: a lock that the operating system itself lets go when its holder dies, however it dies. */
-import { readFileSync, writeFileSync } from 'node:fs'
-import { chmod, mkdir, readdir } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../contract/errors.ts'
 
@@ -10,7 +9,7 @@ const held = new Set<object>()
 /** A held lock. */
 export interface DataDirLock {
   /** Lets go. Safe to call twice. */
-  release(): Promise<void>
+  release(): void
 }
 
 /**
@@ -28,25 +27,17 @@ export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   const pidFile = join(dataDir, 'lock.pid')
   try {
     database.exec('pragma busy_timeout = 0; pragma locking_mode = exclusive; begin exclusive')
-    writeFileSync(pidFile, `${process.pid}`)
+    await writeFile(pidFile, `${process.pid}`)
   } catch (cause) {
     database.close()
-    throw /locked/.test(String(cause)) ? inUse(pidFile, cause) : cause
+    throw /locked/.test(String(cause)) ? await inUse(pidFile, cause) : cause
   }
   held.add(database)
-  return {
-    async release() {
-      if (held.delete(database)) database.close()
-    },
-  }
+  return { release: () => void (held.delete(database) && database.close()) }
 }
 
-function inUse(pidFile: string, cause: unknown): GatewayError {
-  let pid = 'unknown'
-  try {
-    pid = readFileSync(pidFile, 'utf8')
-  } catch {}
-  return new GatewayError('conflict', `The data folder is in use by another gateway (pid ${pid}). Stop that one, or choose another folder with --data-dir.`, {
-    cause,
-  })
+async function inUse(pidFile: string, cause: unknown): Promise<GatewayError> {
+  const pid = await readFile(pidFile, 'utf8').catch(() => 'unknown')
+  const message = `The data folder is in use by another gateway (pid ${pid}). Stop that one, or choose another folder with --data-dir.`
+  return new GatewayError('conflict', message, { cause })
 }

@@ -3,7 +3,8 @@ import { mkdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'drizzle-orm'
-import { databases, temporaryFolder, useStore } from '../../test/fixtures/stores.ts'
+import { temporaryFolder } from '../../test/fixtures/pglite.ts'
+import { databases, useStore } from '../../test/fixtures/stores.ts'
 
 const root = await temporaryFolder()
 afterAll(() => rm(root, { recursive: true, force: true }))

@@ -1,12 +1,10 @@
-import { afterAll, describe, expect, test } from 'bun:test'
-import { existsSync } from 'node:fs'
-import { rm, stat, writeFile } from 'node:fs/promises'
+import { describe, expect, test } from 'bun:test'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
 import pg from 'pg'
 import { mixedOperations } from '../../test/fixtures/mixed-operations.ts'
-import { databases, silent, temporaryFolder, useStore } from '../../test/fixtures/stores.ts'
+import { silent } from '../../test/fixtures/pglite.ts'
+import { databases, useStore } from '../../test/fixtures/stores.ts'
 import { isConnectionError, openStore } from './open.ts'
 
 /** Awaits the condition; the test's own time-out is the deadline. */
@@ -43,9 +41,8 @@ describe.each(databases)('the store on %s', (kind) => {
     expect(fixture.store.stats()['database.listeners']).toBe(0)
   })
 
-  test('a ping is answered, and refuses an aborted signal', async () => {
+  test('a ping is answered', async () => {
     await fixture.store.ping()
-    await expect(fixture.store.ping(AbortSignal.abort())).rejects.toMatchObject({ code: 'database_unavailable' })
   })
 
   test('a throwing listener does not end the listening', async () => {
@@ -119,6 +116,14 @@ describe('the store on PostgreSQL', () => {
     await fixture.store.ping()
   })
 
+  test('a slow statement is none of a silent server, though every connection is taken by one', async () => {
+    const slow = Array.from({ length: 8 }, () => fixture.store.pool.query('select pg_sleep(4), 1 as one'))
+    const started = performance.now()
+    await fixture.store.ping()
+    expect(performance.now() - started).toBeLessThan(1_000)
+    expect((await Promise.all(slow)).map(({ rows }) => rows[0].one)).toEqual(Array(8).fill(1))
+  })
+
   test('statements and silent transactions have a deadline on the server', async () => {
     const { rows } = await fixture.store.db.execute(
       sql`select current_setting('statement_timeout') as s, current_setting('idle_in_transaction_session_timeout') as i`,
@@ -129,7 +134,7 @@ describe('the store on PostgreSQL', () => {
 
 describe('a server that cannot be reached', () => {
   test('is database_unavailable at the opening', async () => {
-    const error = await openStore({ url: 'postgres://127.0.0.1:1/none', dataDir: '/nonexistent', log: silent }).catch((reason) => reason)
+    const error = await openStore({ url: 'postgres://127.0.0.1:1/none', log: silent }).catch((reason) => reason)
     expect([error.code, error.retryAfter]).toEqual(['database_unavailable', 2])
     expect(error.message).toContain('database.url')
   })
@@ -138,7 +143,7 @@ describe('a server that cannot be reached', () => {
     expect(isConnectionError(new pg.DatabaseError('database "x" does not exist', 1, 'error'))).toBe(false)
   })
 
-  test('one that accepts and then is silent fails the ping within a second', async () => {
+  test('one that accepts and then is silent fails the ping within a second, and what waits for it within seconds', async () => {
     const fixture = { silent: false }
     const sockets = new Set<{ destroy(): void }>()
     const ready = Buffer.from('52000000080000000053000000057800 5a0000000549'.replace(' ', ''), 'hex')
@@ -155,91 +160,16 @@ describe('a server that cannot be reached', () => {
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as { port: number }
-    const store = await openStore({ url: `postgres://a:b@127.0.0.1:${port}/x`, dataDir: '/nonexistent', log: silent })
+    const store = await openStore({ url: `postgres://a:b@127.0.0.1:${port}/x`, log: silent })
     await store.ping()
     fixture.silent = true
     const started = performance.now()
     await expect(store.ping()).rejects.toMatchObject({ code: 'database_unavailable' })
     expect(performance.now() - started).toBeLessThan(1_500)
+    const error = await store.pool.query('select 1').catch((reason) => reason)
+    expect([isConnectionError(error), performance.now() - started < 9_000]).toEqual([true, true])
     for (const socket of sockets) socket.destroy()
     await store.close()
     server.close()
-  })
-})
-
-describe('PGlite in the data folder', () => {
-  const folders: string[] = []
-  const folder = async () => {
-    const made = await temporaryFolder()
-    folders.push(made)
-    return made
-  }
-  afterAll(async () => {
-    for (const made of folders) await rm(made, { recursive: true, force: true })
-  })
-
-  test('the socket lies in a folder of mode 0700, a stale one is replaced, and data stays', async () => {
-    const dataDir = await folder()
-    const first = await openStore({ dataDir, log: silent })
-    const socketPath = String(first.socketPath)
-    expect(socketPath).toBe(join(dataDir, 'db', '.s.PGSQL.5432'))
-    expect((await stat(dirname(socketPath))).mode & 0o777).toBe(0o700)
-    await first.db.execute(sql`create table kept (n int)`)
-    await expect(openStore({ dataDir, log: silent })).rejects.toMatchObject({ code: 'conflict' })
-    await first.ping()
-    await first.close()
-    expect(existsSync(socketPath)).toBe(false)
-    await writeFile(socketPath, 'stale')
-    const second = await openStore({ dataDir, log: silent })
-    expect(await second.db.execute(sql`select * from kept`)).toMatchObject({ rows: [] })
-    await second.close()
-  })
-
-  test('a path too long for a socket goes to a private temporary folder, which is removed', async () => {
-    const dataDir = join(await folder(), 'long'.repeat(25))
-    const store = await openStore({ dataDir, log: silent })
-    const socketFolder = dirname(String(store.socketPath))
-    expect(socketFolder.length).toBeLessThan(80)
-    expect((await stat(socketFolder)).mode & 0o777).toBe(0o700)
-    await store.ping()
-    await store.close()
-    expect(existsSync(socketFolder)).toBe(false)
-  })
-
-  test('an image that a crash left half unpacked is thrown away', async () => {
-    const dataDir = await folder()
-    await (await openStore({ dataDir, log: silent })).close()
-    await rm(join(dataDir, 'db', 'created'))
-    await rm(join(dataDir, 'db', 'data', 'base'), { recursive: true })
-    const store = await openStore({ dataDir, log: silent })
-    await store.ping()
-    await store.close()
-  })
-
-  test('a folder that does not open is said so, and the lock is let go', async () => {
-    const dataDir = await folder()
-    await (await openStore({ dataDir, log: silent })).close()
-    await rm(join(dataDir, 'db', 'data', 'global'), { recursive: true })
-    for (let round = 0; round < 2; round++)
-      await expect(openStore({ dataDir, log: silent })).rejects.toMatchObject({
-        code: 'database_unavailable',
-        message: expect.stringContaining('did not open'),
-      })
-  })
-
-  test('a slow query does not block the event loop', async () => {
-    const store = await openStore({ dataDir: await folder(), log: silent })
-    let last = performance.now()
-    let longest = 0
-    const timer = setInterval(() => {
-      longest = Math.max(longest, performance.now() - last)
-      last = performance.now()
-    }, 5)
-    const started = performance.now()
-    await store.db.execute(sql`select count(*) from generate_series(1, 3000000)`)
-    clearInterval(timer)
-    expect(performance.now() - started).toBeGreaterThan(150)
-    expect(longest).toBeLessThan((performance.now() - started) / 2)
-    await store.close()
   })
 })

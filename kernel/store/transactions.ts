@@ -1,4 +1,4 @@
-/** The drizzle database over a pool: transactions that guard the one-session rule and tell when they have committed. */
+/** The database over a pool: transactions that guard the one-session rule and tell when they have committed. */
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { NodePgSession, NodePgTransaction } from 'drizzle-orm/node-postgres/session'
@@ -6,15 +6,16 @@ import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
 import type pg from 'pg'
 import { GatewayError } from '../contract/errors.ts'
 import type { Database, Transaction } from '../contract/plugin.ts'
-import { isConnectionError } from './connection-errors.ts'
+import { diskFull, isConnectionError } from './connection-errors.ts'
 
 type Schema = Record<string, never>
 type Tx = NodePgTransaction<Schema, Schema>
-type Callback = () => void
 
 /** One running outermost transaction. After its end the async context may live on (timers, loops), so `done` decides. */
 interface Frame {
   readonly pool: pg.Pool
+  readonly config: PgTransactionConfig | undefined
+  readonly callbacks: (() => void)[]
   done: boolean
 }
 
@@ -26,7 +27,7 @@ const swallowed = 'The transaction was rolled back at its commit: one of its sta
 
 const dialect = new PgDialect()
 const frames = new AsyncLocalStorage<Frame | undefined>()
-const callbacksOf = new WeakMap<Transaction, Callback[]>()
+const frameOf = new WeakMap<Transaction, Frame>()
 
 /** True inside the body of a `db.transaction` that has not ended yet. */
 export function inTransaction(): boolean {
@@ -39,10 +40,10 @@ export function outsideTransaction<T>(body: () => T): T {
 }
 
 /** Calls back once the outermost transaction has committed: never after a throw, a rollback, or a commit that was refused (deferred constraints). The callback must not throw. */
-export function afterCommit(tx: Transaction, callback: Callback): void {
-  const callbacks = callbacksOf.get(tx)
-  if (!callbacks) throw new GatewayError('internal_error', stranger)
-  callbacks.push(callback)
+export function afterCommit(tx: Transaction, callback: () => void): void {
+  const frame = frameOf.get(tx)
+  if (!frame || frame.done) throw new GatewayError('internal_error', stranger)
+  frame.callbacks.push(callback)
 }
 
 /**
@@ -50,58 +51,30 @@ export function afterCommit(tx: Transaction, callback: Callback): void {
  * wait for the transaction that waits for it. `onError` hears what an `afterCommit` callback throws.
  */
 export function wrapDatabase(pool: pg.Pool, onError: (error: unknown) => void = () => {}): Database {
-  return new NodePgDatabase<Schema>(dialect, new GuardedSession(pool, onError), undefined)
-}
-
-function refuseInside(pool: pg.Pool): void {
-  const frame = frames.getStore()
-  if (frame && !frame.done && frame.pool === pool) throw new GatewayError('internal_error', outside)
-}
-
-class GuardedSession extends NodePgSession<Schema, Schema> {
-  /** Here the refusal comes bare; at the client, where statements prepared outside meet it, drizzle wraps it. */
-  override prepareQuery: NodePgSession<Schema, Schema>['prepareQuery'] = (...query) => {
-    refuseInside(this.pool)
-    return super.prepareQuery(...query)
+  const refuseInside = () => {
+    if (inTransaction() && frames.getStore()?.pool === pool) throw new GatewayError('internal_error', outside)
   }
-  private readonly pool: pg.Pool
-  private readonly onError: (error: unknown) => void
-
-  constructor(pool: pg.Pool, onError: (error: unknown) => void) {
-    const query = (config: pg.QueryConfig, values: unknown[]) => withClient(pool, (client) => client.query(config, values))
-    const client = guardedClient(query, () => refuseInside(pool))
-    super(client, dialect, undefined)
-    this.pool = pool
-    this.onError = onError
+  const session = createSession(refuseInside, (...query) => withClient(pool, (client) => client.query(...query)))
+  const prepare = session.prepareQuery.bind(session)
+  // Here the refusal comes bare; at the session's client, where statements prepared outside meet it, drizzle wraps it.
+  session.prepareQuery = (...query) => {
+    refuseInside()
+    return prepare(...query)
   }
-
-  override async transaction<T>(body: (tx: Tx) => Promise<T>, config?: PgTransactionConfig): Promise<T> {
-    refuseInside(this.pool)
-    const frame: Frame = { pool: this.pool, done: false }
-    const callbacks: Callback[] = []
-    const result = await withTransaction(this.pool, async (client) => {
-      const query = (statement: pg.QueryConfig, values: unknown[]) => client.query(statement, values)
-      const guarded = guardedClient(query, () => {
-        if (frame.done) throw new GatewayError('internal_error', ended)
-      })
-      const tx = track(new NodePgTransaction<Schema, Schema>(dialect, new NodePgSession(guarded, dialect, undefined), undefined), callbacks)
-      try {
-        if (config) await tx.setTransaction(config)
-        return await frames.run(frame, () => body(tx))
-      } finally {
-        frame.done = true
-        callbacksOf.delete(tx)
-      }
-    })
-    for (const callback of callbacks) {
+  session.transaction = async (body, config) => {
+    refuseInside()
+    const frame: Frame = { pool, config, callbacks: [], done: false }
+    const result = await withClient(pool, (client) => transact(client, frame, body))
+    for (const callback of frame.callbacks) {
       try {
         outsideTransaction(callback)
       } catch (error) {
-        this.onError(error)
+        onError(error)
       }
     }
     return result
   }
+  return new NodePgDatabase<Schema>(dialect, session, undefined)
 }
 
 /** Lends a connection. One that is lost leaves the pool (`pool.query` gives it up at every error, even a refused constraint). */
@@ -112,47 +85,55 @@ async function withClient<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Pro
     return await body(client)
   } catch (error) {
     lost = isConnectionError(error)
-    throw error
+    throw diskFull(error) ?? error
   } finally {
     client.release(lost)
   }
 }
 
-/** Runs `body` between begin and commit on one connection. */
-export function withTransaction<T>(pool: pg.Pool, body: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-  return withClient(pool, async (client) => {
-    await client.query('begin')
-    try {
-      const result = await body(client)
-      // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
-      if ((await client.query('commit')).command === 'ROLLBACK') throw new GatewayError('conflict', swallowed)
-      return result
-    } catch (error) {
-      // A rollback fails only with its connection: that error says more than the first, and takes the connection out of the pool.
-      if (!isConnectionError(error)) await client.query('rollback')
-      throw error
-    }
-  })
+/** Runs `body` between begin and commit. */
+async function transact<T>(client: pg.PoolClient, frame: Frame, body: (tx: Tx) => Promise<T>): Promise<T> {
+  const refuseAfter = () => {
+    if (frame.done) throw new GatewayError('internal_error', ended)
+  }
+  const session = createSession(refuseAfter, (...query) => client.query(...query))
+  const tx = track(new NodePgTransaction<Schema, Schema>(dialect, session, undefined), frame)
+  await client.query('begin')
+  try {
+    if (frame.config) await tx.setTransaction(frame.config)
+    const result = await frames
+      .run(frame, async () => body(tx))
+      .finally(() => {
+        frame.done = true
+      })
+    // PostgreSQL answers the commit of a failed transaction with ROLLBACK, and no error.
+    if ((await client.query('commit')).command === 'ROLLBACK') throw new GatewayError('conflict', swallowed)
+    return result
+  } catch (error) {
+    // A rollback fails only with its connection: that error says more than the first, and takes the connection out of the pool.
+    if (!isConnectionError(error)) await client.query('rollback')
+    throw error
+  }
 }
 
 /** Notes the transaction's callbacks; those of a nested one join its parent's when its savepoint is released, and are forgotten otherwise. */
-function track(tx: Tx, callbacks: Callback[]): Tx {
-  callbacksOf.set(tx, callbacks)
+function track(tx: Tx, frame: Frame): Tx {
+  frameOf.set(tx, frame)
   const nest = tx.transaction.bind(tx)
   tx.transaction = async (body) => {
-    const own: Callback[] = []
+    const own: Frame = { ...frame, callbacks: [] }
     const result = await nest((inner) => body(track(inner, own)))
-    callbacks.push(...own)
+    frame.callbacks.push(...own.callbacks)
     return result
   }
   return tx
 }
 
-/** A client as drizzle uses it: checked before each query. Statements lose their names, because on PGlite all connections share one set of them. */
-function guardedClient(query: (config: pg.QueryConfig, values: unknown[]) => Promise<unknown>, check: () => void): pg.PoolClient {
-  const guarded = (config: pg.QueryConfig, values: unknown[]) => {
+/** drizzle's session on a client that is checked before each query. Statements lose their names, because on PGlite all connections share one set of them. */
+function createSession(check: () => void, query: (config: pg.QueryConfig, values: unknown[]) => Promise<unknown>): NodePgSession<Schema, Schema> {
+  const checked = (config: pg.QueryConfig, values: unknown[]) => {
     check()
     return query({ ...config, name: undefined }, values)
   }
-  return { query: guarded } as unknown as pg.PoolClient
+  return new NodePgSession<Schema, Schema>({ query: checked } as unknown as pg.PoolClient, dialect, undefined)
 }

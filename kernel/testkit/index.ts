@@ -1,8 +1,9 @@
 /** `portico/testkit`: what plugin authors test with. Starts a real gateway in process, on a real embedded database in a folder of its own. */
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { defaultPort, type Gateway, startGateway } from '../boot/start.ts'
+import { createLocalAccess } from '../cli/local-access.ts'
 import type { Clock, Logger, Plugin } from '../contract/plugin.ts'
 import { type EventTrace, traceEvents } from './event-trace.ts'
 
@@ -13,10 +14,12 @@ export { createFakeClock, type FakeClock } from './fake-clock.ts'
 export interface TestGatewayOptions {
   /** Added to the built-in plugins. */
   plugins?: readonly Plugin[]
-  /** Instead of them. */
+  /** Instead of them; the embedded database is added. */
   only?: readonly Plugin[]
   /** TOML. */
   config?: string
+  /** Writes `config` to `portico.toml` in the data folder, from where the gateway reads it; default false: there is no file. */
+  configFile?: boolean
   env?: Record<string, string>
   clock?: Clock
   /** Default false: called in process. True: on a free port of loopback. */
@@ -62,20 +65,23 @@ export interface TestGateway {
 export async function startTestGateway(options: TestGatewayOptions = {}): Promise<TestGateway> {
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), 'portico-test-')))
   const log: LogLine[] = []
+  if (options.configFile) await writeFile(join(dataDir, 'portico.toml'), configText(options), { mode: 0o600 })
+  const { token, options: access } = createLocalAccess({ ...options.env })
   const gateway = await startGateway({
+    ...access,
     flags: { dataDir, port: 0 },
     env: { ...options.env },
     cwd: dataDir,
-    configText: configText(options),
+    ...(options.configFile ? {} : { configText: configText(options) }),
     plugins: options.only,
     extraPlugins: options.plugins,
     listen: options.listen ?? false,
     clock: options.clock,
     log: () => (plugin) => recorder(plugin, log),
   })
-  const events = traceEvents((listener) => gateway.kernel.subscribeAll(listener))
+  const events = traceEvents((listener) => gateway.kernel.subscribeAll(({ event }) => listener(event)))
   const base = gateway.url ?? `http://127.0.0.1:${defaultPort}`
-  const send = (path: string, { as = gateway.localToken, ...init }: TestRequestInit = {}): Promise<Response> => {
+  const send = (path: string, { as = token, ...init }: TestRequestInit = {}): Promise<Response> => {
     const headers = new Headers(init.headers)
     if (as !== '' && !headers.has('authorization')) headers.set('authorization', `Bearer ${as}`)
     const request = new Request(new URL(path, base), { ...init, headers })
@@ -89,7 +95,7 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
     if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true })
   }
   return {
-    ...{ url: gateway.url, dataDir, adminToken: gateway.localToken, gateway, events, log, stop, fetch: send },
+    ...{ url: gateway.url, dataDir, adminToken: token, gateway, events, log, stop, fetch: send },
     async json(path, init = {}) {
       const { body, ...rest } = init
       const headers = new Headers(rest.headers)

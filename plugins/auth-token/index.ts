@@ -1,8 +1,9 @@
 /** The plugin `auth-token`: keys in a table, tokens in the config, and the auth method that knows both. */
-import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, t } from 'portico'
+import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, statSources, t } from 'portico'
 import { authInfo, keyChanged, keyRevoked, keyRotated } from './contract.ts'
 import { createKeys, keyEvents } from './keys.ts'
 import { type ConfiguredToken, createKeyUse, createTokenMethod } from './method.ts'
+import { createRemembered } from './remembered.ts'
 import { authConfigRoutes, callerRoutes, keyRoutes } from './routes.ts'
 import { keyKinds, keys as table } from './schema.ts'
 import { createVerifier } from './secrets.ts'
@@ -20,6 +21,10 @@ const config = t.Object({
     }),
     { default: [], maxItems: 100, description: 'Tokens that stand in the config, beside the keys of the table' },
   ),
+  outageMinutes: t.Integer({
+    ...{ minimum: 0, maximum: 1_440, default: 60 },
+    description: 'While the database is away: how long a key stays good after it was last found good; 0 = not at all',
+  }),
 })
 
 export default definePlugin({
@@ -30,7 +35,7 @@ export default definePlugin({
   config,
   events: keyEvents,
   requires: { kernel },
-  adds: [authMethods],
+  adds: [authMethods, statSources],
   slots: [authInfo],
   paths: ['/api/keys', '/v1/ping', '/api/v1/auth/whoami', '/auth/config'],
   tables: { keys: table },
@@ -43,10 +48,19 @@ export default definePlugin({
       ctx.config.tokens,
       kernel.scopes().map(({ ref }) => ref.id),
     )
-    const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel, publish: ctx.publish })
+    const remembered = createRemembered(ctx.clock, ctx.config.outageMinutes * 60_000)
+    const revoke = (via: string) => {
+      remembered.forget(via)
+      kernel.revoke(via)
+    }
+    const keys = createKeys({ db: ctx.db, clock: ctx.clock, kernel: { revoke, scopes: kernel.scopes }, publish: ctx.publish })
     const use = createKeyUse(ctx.db, ctx.clock)
 
-    ctx.add(authMethods, createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verify: createVerifier(), used: use.used }), { order: 10 })
+    const verifier = createVerifier()
+    const { isConnectionError } = kernel.database
+    const method = createTokenMethod({ db: ctx.db, clock: ctx.clock, tokens, verifier, remembered, isConnectionError, used: use.used })
+    ctx.add(authMethods, method, { order: 10 })
+    ctx.add(statSources, verifier.stats)
     for (const ref of [keyChanged, keyRotated, keyRevoked]) ctx.on(ref, ({ data }) => keys.heard(data))
 
     let loop = Promise.resolve()

@@ -29,7 +29,7 @@ describe('a key', () => {
 describe('verification', () => {
   test('is true for the secret and false for another', async () => {
     const { key, hash } = await newSecret()
-    const verify = createVerifier()
+    const { verify } = createVerifier()
     expect(await verify(hash, parseKey(key)?.secret ?? '')).toBe(true)
     expect(await verify(hash, 'x'.repeat(43))).toBe(false)
   })
@@ -38,7 +38,7 @@ describe('verification', () => {
     let now = 0
     let most = 0
     let calls = 0
-    const verify = createVerifier({
+    const { verify } = createVerifier({
       async check() {
         calls++
         most = Math.max(most, ++now)
@@ -56,7 +56,7 @@ describe('verification', () => {
     const gate = new Promise<void>((resolve) => {
       release = resolve
     })
-    const verify = createVerifier({ queue: 2, check: () => gate.then(() => true) })
+    const { verify } = createVerifier({ queue: 2, check: () => gate.then(() => true) })
     const waiting = ['a', 'b', 'c'].map((secret) => verify('hash', secret))
     expect(verify('hash', 'd')).rejects.toMatchObject({ code: 'rate_limit_exceeded', retryAfter: 1 })
     release()
@@ -66,16 +66,32 @@ describe('verification', () => {
 
   test('does not spend Argon2 twice on the same wrong key, and remembers a bounded number of them', async () => {
     let calls = 0
-    const verify = createVerifier({ failures: 2, check: async () => calls++ < 0 })
+    const { verify } = createVerifier({ failures: 2, check: async () => calls++ < 0 })
     for (const secret of ['a', 'a', 'b', 'a', 'c']) await verify('hash', secret)
     expect(calls).toBe(3)
     await verify('hash', 'a')
     expect(calls).toBe(4)
   })
 
+  test('takes at most half of the time and 40 secrets a second, and counts them', async () => {
+    const begun: number[] = []
+    const { verify, stats } = createVerifier({
+      async check() {
+        begun.push(performance.now())
+        await new Promise((resolve) => setTimeout(resolve, begun.length === 1 ? 40 : 1))
+        return true
+      },
+    })
+    await Promise.all(['a', 'b', 'c'].map((secret) => verify('hash', secret)))
+    const [first = 0, second = 0, third = 0] = begun
+    expect(second - first).toBeGreaterThanOrEqual(78)
+    expect(third - second).toBeGreaterThanOrEqual(24)
+    expect(stats()).toEqual({ gauges: { auth_verifications_waiting: 0 }, counters: { auth_verifications: 3 } })
+  })
+
   test('goes on after a check that threw', async () => {
     let first = true
-    const verify = createVerifier({
+    const { verify } = createVerifier({
       check: async () => {
         if (first) {
           first = false

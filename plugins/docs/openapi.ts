@@ -189,7 +189,7 @@ const errorSchema: JsonSchema = {
         code: { type: 'string', description: 'For programs' },
         message: { type: 'string', description: 'What, why, next step' },
         type: { type: 'string' },
-        param: { type: 'string', description: 'The offending field' },
+        param: { type: ['string', 'null'], description: 'The offending field; null, or absent, when there is none' },
         details: {},
         requestId: { type: 'string' },
       },

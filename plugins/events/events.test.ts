@@ -138,6 +138,7 @@ describe('GET /api/events', () => {
 describe('GET /api/activity', () => {
   test('has the newest first, 50 unless told otherwise, 100 at most', async () => {
     for (const n of [41, 42]) await publish('happened', n)
+    await gateway.events.waitFor('probe:happened', ({ data }) => (data as { n: number }).n === 42)
     const { body } = await gateway.json('/api/activity?limit=2&types=probe:*', { as: key.key })
     expect(body.count).toBe(2)
     expect(body.entries.map((entry: any) => [entry.type, entry.data.n, entry.source])).toEqual([

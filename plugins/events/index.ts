@@ -1,8 +1,9 @@
 /** The plugin `events`: the event stream over HTTP, recent activity, and tickets for browsers. */
-import { authMethods, definePlugin, kernel } from 'portico'
+import { authMethods, definePlugin, eventLog, kernel, statSources } from 'portico'
 import { endsConnections, keyChanged, keyRevoked, keyRotated, viaOfKey } from 'portico/plugins/auth-token'
 import { activityRoutes, streamRoutes } from './routes.ts'
 import { tickets as table } from './schema.ts'
+import { createStreams } from './streams.ts'
 import { createTickets } from './tickets.ts'
 
 const housekeeping = 60_000
@@ -12,15 +13,18 @@ export default definePlugin({
   version: '0.1.0',
   api: 1,
   summary: 'Watch events over HTTP; tickets for browsers',
-  requires: { kernel },
-  adds: [authMethods],
+  requires: { kernel, eventLog },
+  adds: [authMethods, statSources],
   paths: ['/api/events', '/api/activity', '/api/tickets'],
   tables: { tickets: table },
   migrations: new URL('./migrations', import.meta.url),
   commands: [{ name: 'events', summary: 'Watch events, list their types', load: () => import('./cli.ts') }],
 
   setup(ctx) {
-    const { kernel } = ctx.services
+    const { kernel, eventLog } = ctx.services
+    const streams = createStreams({ kernel, eventLog, log: ctx.log })
+    ctx.add(statSources, streams.stats)
+    ctx.defer(streams.end)
     const tickets = createTickets({ db: ctx.db, clock: ctx.clock })
     ctx.add(authMethods, tickets.method, { order: 20 })
     // With cursors: a ticket must not outlive its key because the gateway stopped between the two.
@@ -32,7 +36,7 @@ export default definePlugin({
     let loop = Promise.resolve()
     ctx.defer(() => loop)
     return {
-      routes: [streamRoutes(kernel), activityRoutes(kernel, tickets)],
+      routes: [streamRoutes(streams), activityRoutes(kernel, eventLog, tickets)],
       ready() {
         loop = (async () => {
           while (!ctx.signal.aborted) {

@@ -1,5 +1,6 @@
 /** The routes of events: the stream, the recent past, tickets. */
-import { contextOf, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
+import { contextOf, type EventLog, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
+import type { Streams } from './streams.ts'
 import { toTicketPath } from './ticket-path.ts'
 import type { Tickets } from './tickets.ts'
 
@@ -7,7 +8,7 @@ const tags = ['events']
 const types = t.Optional(t.String({ maxLength: 2_000, description: 'Patterns, separated by commas: message:*,key:created' }))
 
 /** `GET /api/events`. */
-export function streamRoutes(kernel: Kernel): RouteGroup {
+export function streamRoutes(streams: Streams): RouteGroup {
   return guard(
     rpc,
     (app) =>
@@ -15,7 +16,7 @@ export function streamRoutes(kernel: Kernel): RouteGroup {
         '/api/events',
         ({ query, request, principal }) => {
           const since = request.headers.get('last-event-id') || query.since || undefined
-          return new Response(kernel.eventStream({ principal, request, types: toPatterns(query.types), since, envelope: query.envelope ?? 'payload' }), {
+          return new Response(streams.open({ principal, request, types: toPatterns(query.types), since, envelope: query.envelope }), {
             headers: sseHeaders,
           })
         },
@@ -54,7 +55,7 @@ const entry = t.Object({
 })
 
 /** `GET /api/activity` and `POST /api/tickets`. */
-export function activityRoutes(kernel: Kernel, tickets: Tickets): RouteGroup {
+export function activityRoutes(kernel: Kernel, eventLog: EventLog, tickets: Tickets): RouteGroup {
   return guard(
     rpc,
     (app) =>
@@ -62,8 +63,8 @@ export function activityRoutes(kernel: Kernel, tickets: Tickets): RouteGroup {
         .get(
           '/api/activity',
           async ({ query, principal }) => {
-            const events = await kernel.readEvents({ principal, types: toPatterns(query.types), limit: query.limit ?? 50 })
-            const entries = events.map(toEntry)
+            const events = await eventLog.newest(query.limit ?? 50, kernel.eventView(principal, toPatterns(query.types)).filter())
+            const entries = events.map(({ event }) => toEntry(event))
             return { entries, count: entries.length }
           },
           {

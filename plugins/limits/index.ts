@@ -1,5 +1,5 @@
 /** The plugin `limits`: how many requests an address and a principal may send, and how many credentials an address may guess. Counts in memory. */
-import { authMethods, definePlugin, requestLimits, t } from 'portico'
+import { authMethods, definePlugin, requestLimits, statSources, t } from 'portico'
 import { createGuessLimit } from './guesses.ts'
 import { createAddressLimit, createPrincipalLimit } from './limits.ts'
 
@@ -18,7 +18,7 @@ export default definePlugin({
     rateLimit: t.Optional(window('Requests of one principal in the window')),
     addressRateLimit: t.Optional(window('Requests of one client address in the window')),
   }),
-  adds: [requestLimits, authMethods],
+  adds: [requestLimits, authMethods, statSources],
   setup(ctx) {
     const { rateLimit, addressRateLimit } = ctx.config
     const now = () => ctx.clock.now()
@@ -27,5 +27,6 @@ export default definePlugin({
     const guesses = createGuessLimit(now)
     ctx.add(authMethods, guesses.first, { order: Number.MIN_SAFE_INTEGER })
     ctx.add(authMethods, guesses.last, { order: Number.MAX_SAFE_INTEGER })
+    ctx.add(statSources, () => ({ gauges: { guessing_addresses: guesses.size }, counters: {} }))
   },
 })

@@ -70,14 +70,30 @@ describe('limits', () => {
 
   test('an address that guesses is stopped; a token that is remembered still passes, other addresses are not touched', async () => {
     const { first, last } = createGuessLimit(now)
-    const { outcome, send } = await testHttp({ routes, authMethods: [first, tokens('ann', 'bob'), last] })
+    const warnings: string[] = []
+    const onSecurity = (kind: string, { address }: { address: string }) => void warnings.push(`${kind} ${address}`)
+    const { outcome, send } = await testHttp({ routes, authMethods: [first, tokens('ann', 'bob'), last], onSecurity })
     await outcome('/t/limited', { ...as('ann'), from: '10.0.0.9' })
     const codes = new Set<string>()
     for (let i = 0; i < 100; i++) codes.add(await outcome('/t/limited', { ...as(`guess${i}`), from: '10.0.0.9' }))
     expect([...codes]).toEqual(['401 invalid_api_key', '429 rate_limit_exceeded'])
+    expect(warnings).toEqual(['auth_failures 10.0.0.9'])
     expect(Number((await send('/t/limited', { ...as('bob'), from: '10.0.0.9' })).headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await outcome('/t/limited', { ...as('ann'), from: '10.0.0.9' })).toBe('200')
     expect(await outcome('/t/limited', { ...as('bob'), from: '10.0.0.8' })).toBe('200')
+  })
+
+  test('from an address that floods a key goes on when the gate has forgotten it, until it is revoked; so does the token of this machine', async () => {
+    const { first, last } = createGuessLimit(now)
+    const local = `ptl_${'a'.repeat(43)}`
+    const room = await testHttp({ routes, authMethods: [first, tokens('ann', local), last] })
+    const from = { from: '10.0.0.9' }
+    expect(await room.outcome('/t/limited', { ...as('ann'), ...from })).toBe('200')
+    for (let n = 0; n < 70; n++) await room.outcome('/t/limited', { ...as(`guess${n}`), ...from })
+    room.time += 61_000
+    for (const token of ['ann', local]) expect(await room.outcome('/t/limited', { ...as(token), ...from })).toBe('200')
+    room.http.revoke('test:ann')
+    expect(await room.outcome('/t/limited', { ...as('ann'), ...from })).toBe('429 rate_limit_exceeded')
   })
 
   test('a ticket that is wrong is no guess; another scheme is one', async () => {

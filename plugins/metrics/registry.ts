@@ -1,8 +1,8 @@
 /** What `/metrics` says: requests by route template, the kernel's own numbers, the process, the event loop. Every label set is bounded. */
 
-import type { Kernel, RequestRecord } from 'portico'
+import type { Kernel } from 'portico'
 import { Counter, Gauge, Registry } from 'prom-client'
-import { createRequestCounts } from './requests.ts'
+import { createRequestCounts, type Observed } from './requests.ts'
 
 const mostStats = 500
 const lagEvery = 500
@@ -12,7 +12,7 @@ export interface Metrics {
   readonly contentType: string
   /** The Prometheus text format, 0.0.4. */
   text(): Promise<string>
-  observe(record: RequestRecord): void
+  observe(record: Observed): void
   stop(): void
 }
 

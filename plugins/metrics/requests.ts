@@ -14,9 +14,12 @@ interface Series {
   seconds: number
 }
 
+/** What of a finished request is counted. */
+export type Observed = Pick<RequestRecord, 'method' | 'route' | 'status' | 'seconds'>
+
 /** The counts of a gateway. */
 export interface RequestCounts {
-  observe(record: RequestRecord): void
+  observe(record: Observed): void
   text(): string
 }
 

@@ -1,5 +1,5 @@
 /** Passes an upstream's body on: its bytes as they come, its end only if it is one, and the client's leaving to the upstream at once. */
-import { encodeSse, type RequestContext } from 'portico'
+import { encodeSse, type RequestContext, selfReporting } from 'portico'
 import type { WireCall } from 'portico/plugins/models'
 import type { Watcher } from './watchers.ts'
 
@@ -54,7 +54,7 @@ export function relayBody(
     }, ms)
   }
 
-  return new ReadableStream<Uint8Array>(
+  const relayed = new ReadableStream<Uint8Array>(
     {
       start(controller) {
         release = context.hold('work', (reason) => {
@@ -98,4 +98,5 @@ export function relayBody(
     },
     { highWaterMark: 0 },
   )
+  return selfReporting(relayed)
 }

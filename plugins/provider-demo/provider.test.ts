@@ -71,6 +71,18 @@ describe('demo/echo', () => {
     expect((await completion('echo', { messages: [{ role: 'user', content }] })).choices[0].message.content).toBe('look [image_url]')
   })
 
+  test('takes no longer for a long message than for many short ones, and refuses a very long one', async () => {
+    for (const content of ['a '.repeat(250_000), ' '.repeat(500_000), `${' '.repeat(250_000)}a${' '.repeat(250_000)}`, 'a'.repeat(500_000)]) {
+      const begun = performance.now()
+      const asked = { messages: [{ role: 'user', content }] }
+      expect((await completion('echo', asked)).choices[0].message.content).toBe(content)
+      expect((await chat('tools', { ...asked, tools: [tool] })).status).toBe(200)
+      expect(performance.now() - begun).toBeLessThan(2_000)
+    }
+    const refused = await chat('echo', { messages: [{ role: 'user', content: 'a '.repeat(600_000) }] })
+    expect([refused.status, ((await refused.json()) as { error: object }).error]).toEqual([400, expect.objectContaining({ code: 'context_length_exceeded' })])
+  })
+
   test('refuses what is no chat', async () => {
     for (const [body, param] of [
       [{}, 'messages'],

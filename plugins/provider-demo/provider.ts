@@ -5,6 +5,8 @@ import { type ChatAnswer, chatResponse, type ModelProvider, wireError } from 'po
 import { sampleSchema } from './sample.ts'
 
 const maxChoices = 16
+/** Bytes of a request. The demo works on the gateway's own thread: what no model would answer in a second must not hold all others up. */
+const maxBody = 1_048_576
 const fingerprint = 'portico-demo'
 
 const descriptions: Readonly<Record<string, string>> = {
@@ -33,9 +35,10 @@ export function createDemoProvider(clock: Clock): ModelProvider {
     closed: true,
     models: async () => Object.entries(descriptions).map(([id, description]) => ({ id, ownedBy: 'portico-demo', description })),
     async chat({ body: bytes, model }) {
+      if (bytes.length > maxBody) return refusal(`The demo takes requests of at most ${maxBody} bytes.`, 'messages', 'context_length_exceeded')
       const body = JSON.parse(new TextDecoder().decode(bytes)) as Body
       const problem = problemOf(body)
-      if (problem) return Response.json(wireError(problem.message, { type: 'invalid_request_error', param: problem.param }), { status: 400 })
+      if (problem) return refusal(problem.message, problem.param)
       const messages = body.messages as Message[]
       const answer = model === 'tools' ? answerWithTools(messages, body) : say(messages, lastOf(messages, 'user'))
       return chatResponse(answer, {
@@ -49,6 +52,10 @@ export function createDemoProvider(clock: Clock): ModelProvider {
       })
     },
   }
+}
+
+function refusal(message: string, param: string, code?: string): Response {
+  return Response.json(wireError(message, { type: 'invalid_request_error', param, code }), { status: 400 })
 }
 
 function problemOf({ messages, n }: Body): { message: string; param: string } | null {
@@ -85,7 +92,19 @@ function chooseTool(tools: unknown, choice: unknown): Tool | undefined {
 }
 
 function say(messages: readonly Message[], text: string): ChatAnswer {
-  return { text, pieces: text.match(/\s*\S+(?:\s+$)?/g) ?? [], usage: { promptTokens: tokensOf(messages), completionTokens: countWords(text) } }
+  return { text, pieces: piecesOf(text), usage: { promptTokens: tokensOf(messages), completionTokens: countWords(text) } }
+}
+
+/** Words, each with the space before it; the last one with the space behind it too. */
+function piecesOf(text: string): string[] {
+  const words = text.match(/\S+/g) ?? []
+  let from = 0
+  return words.map((word, index) => {
+    const end = index === words.length - 1 ? text.length : text.indexOf(word, from) + word.length
+    const piece = text.slice(from, end)
+    from = end
+    return piece
+  })
 }
 
 function lastOf(messages: readonly Message[], role: string): string {
@@ -103,7 +122,7 @@ function textOf(content: unknown): string {
 
 /** Tokens as the demo counts them: words. */
 function countWords(text: string): number {
-  return text.split(/\s+/).filter(Boolean).length
+  return text.match(/\S+/g)?.length ?? 0
 }
 
 function tokensOf(messages: readonly Message[]): number {

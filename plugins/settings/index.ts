@@ -1,17 +1,60 @@
-/** The plugin `settings`: what runs here and how it is configured, to be read. */
-import { definePlugin, kernel } from 'portico'
-import { settingsRoutes } from './routes.ts'
+/** The plugin `settings`: what runs here and how it is configured, to be read and changed. */
+import { definePlugin, kernel, t } from 'portico'
+import { secretModified } from './contract.ts'
+import { settingsRoutes, settingsWrites } from './routes.ts'
+import { createWriter } from './writer.ts'
 
 export default definePlugin({
   id: 'settings',
   version: '0.1.0',
   api: 1,
-  summary: 'Shows the plugins and the running config',
+  summary: 'Shows and changes the plugins and the running config',
+  config: t.Object({
+    watchMs: t.Integer({
+      minimum: 0,
+      maximum: 3_600_000,
+      default: 1_000,
+      description: 'ms between looks at the config file, whose changes are taken while the gateway runs; 0 = none',
+    }),
+  }),
+  events: [secretModified],
   requires: { kernel },
   paths: ['/api/plugins', '/api/config'],
   commands: [
-    { name: 'plugins', summary: 'List the plugins, inspect one', load: async () => ({ default: (await import('./cli.ts')).plugins }) },
-    { name: 'config', summary: 'Check and show the config, print its schema', load: async () => ({ default: (await import('./cli.ts')).config }) },
+    { name: 'plugins', summary: 'List the plugins, inspect one, switch them on and off', load: async () => ({ default: (await import('./cli.ts')).plugins }) },
+    { name: 'config', summary: 'Check, show and change the config, print its schema', load: async () => ({ default: (await import('./cli.ts')).config }) },
   ],
-  setup: (ctx) => ({ routes: [settingsRoutes(ctx.services.kernel)] }),
+  setup(ctx) {
+    const { kernel } = ctx.services
+    const writer = createWriter({
+      kernel,
+      secretChanged: (key, by) =>
+        void ctx.publish(secretModified, { key, by: by ?? null }).catch((error: unknown) => ctx.log.warn('secret:modified could not be published', { error })),
+    })
+    /** Looks at the file by its content: that works on every file system, and whichever way an editor writes. */
+    async function watch(): Promise<void> {
+      let refused = ''
+      while (!ctx.signal.aborted) {
+        await ctx.clock.sleep(ctx.config.watchMs, ctx.signal).catch(() => undefined)
+        if (ctx.signal.aborted) return
+        try {
+          const report = await writer.follow()
+          if (report) ctx.log.info('The changed config file was taken', { keys: report.keys, needsRestart: report.needsRestart })
+          if (report) await writer.keep()
+          refused = ''
+        } catch (error) {
+          const why = error instanceof Error ? error.message : String(error)
+          if (why !== refused) ctx.log.error(`The changed config file was not taken, what runs goes on. ${why}`)
+          refused = why
+        }
+      }
+    }
+    return {
+      routes: [settingsRoutes(kernel), settingsWrites(kernel, writer)],
+      async ready() {
+        await writer.keep().catch((error: unknown) => ctx.log.warn('The running config could not be kept as the last good one', { error }))
+        if (ctx.config.watchMs > 0) void watch()
+      },
+    }
+  },
 })

@@ -1,88 +1,81 @@
-/** The benchmark: `bun run bench [row …] [--dry]`. Writes docs/benchmarks.md (not with `--dry` or single rows); exit 1 when a ratio is beyond its bound. */
-import { writeFile } from 'node:fs/promises'
-import { arch, cpus, platform, release, totalmem } from 'node:os'
-import { fileURLToPath } from 'node:url'
-import { wrkVersion } from './process.ts'
-import type { Row } from './row.ts'
-import { chatLatency, chatThroughput } from './rows/chat.ts'
-import { models } from './rows/models.ts'
-import { start } from './rows/start.ts'
+/**
+ * The benchmark: `bun run bench [row …] [--runtime bun|deno|both] [--rounds=N] [--record] [--soak[=MINUTES]]`. Prints what it measures; exit 1 when a figure is beyond its bound or a
+ * fifth worse than recorded. `--record` writes recorded.json and docs/benchmarks.md.
+ */
+import { parseArgs } from 'node:util'
+import { type RuntimeName, runtimes } from '../fixtures/gateway-process.ts'
+import { fault, type Measured, measured } from './judge.ts'
+import { describeMachine, readRecorded, toLine, writeRecorded } from './page.ts'
+import type { Bench, Row } from './row.ts'
+import { rows } from './rows.ts'
 
-const rows: readonly Row[] = [models, chatThroughput, chatLatency, start]
-const rounds = 5
-const runtime = `Bun ${Bun.version}`
+const soakMinutes = 12
 
-interface Result {
-  row: Row
-  baseline: number
-  gateway: number
-  /** One per round. */
-  ratios: number[]
-  ratio: number
-  holds: boolean
-}
-
-/** Baseline and gateway in turns, each first in every other round: what drifts on the machine drifts for both. */
-async function measure(row: Row): Promise<Result> {
+/** Gateway and baseline in turns, each first in every other round: what drifts on the machine drifts for both. */
+async function measure(row: Row, bench: Bench, rounds: number): Promise<Measured[]> {
   await using scope = new AsyncDisposableStack()
-  const { baseline, gateway } = await row.prepare(scope)
-  await baseline()
-  await gateway()
-  const numbers = { baseline: [] as number[], gateway: [] as number[] }
-  for (let round = 0; round < rounds; round++) {
-    const turns = [async () => numbers.baseline.push(await baseline()), async () => numbers.gateway.push(await gateway())]
-    for (const turn of round % 2 ? turns.reverse() : turns) await turn()
-  }
-  const ratios = numbers.gateway.map((value, round) => value / (numbers.baseline[round] as number))
-  const ratio = median(ratios)
-  const holds = 'least' in row.bound ? ratio >= row.bound.least : ratio <= row.bound.most
-  return { row, baseline: median(numbers.baseline), gateway: median(numbers.gateway), ratios, ratio, holds }
+  const { baseline, gateway } = await row.prepare(scope, bench)
+  const sides = { baseline: [] as (readonly number[])[], gateway: [] as (readonly number[])[] }
+  const turns = [async () => baseline && sides.baseline.push(await baseline()), async () => sides.gateway.push(await gateway())]
+  const warm = row.cold ? 0 : 1
+  for (let round = -warm; round < rounds; round++) for (const turn of round % 2 === 0 ? turns : turns.toReversed()) await turn()
+  const column = (side: readonly (readonly number[])[], index: number) => side.slice(warm).map((round) => round[index] as number)
+  return row.figures.map((figure, index) => measured(figure, column(sides.gateway, index), baseline && column(sides.baseline, index)))
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1] as number
-}
-
-function line({ row, baseline, gateway, ratio, ratios, holds }: Result): string {
-  const number = (value: number) => value.toLocaleString('en-US', { minimumFractionDigits: row.digits, maximumFractionDigits: row.digits })
-  const bound = 'least' in row.bound ? `≥ ${row.bound.least}` : `≤ ${row.bound.most}`
-  const spread = `${Math.min(...ratios).toFixed(2)}–${Math.max(...ratios).toFixed(2)}`
-  return `| ${row.title} | ${runtime} | ${number(baseline)} ${row.unit} | ${number(gateway)} ${row.unit} | **${ratio.toFixed(2)}** (${spread}) | ${bound}${holds ? '' : ' **missed**'} |`
-}
-
-const wanted = process.argv.slice(2).filter((argument) => !argument.startsWith('--'))
-const unknown = wanted.filter((id) => !rows.some((row) => row.id === id))
-if (unknown.length > 0) {
-  console.error(`No row ${unknown.join(', ')}; there are ${rows.map((row) => row.id).join(', ')}.`)
+function usage(problem: string): never {
+  console.error(`${problem}\nRows: ${rows.map((row) => row.id).join(', ')}. Options: --runtime bun|deno|both, --rounds=N, --record, --soak[=MINUTES].`)
   process.exit(2)
 }
-const results: Result[] = []
-for (const row of rows.filter(({ id }) => wanted.length === 0 || wanted.includes(id))) {
-  console.log(`${row.id} …`)
-  const result = await measure(row)
-  results.push(result)
-  console.log(line(result))
+
+function readArguments() {
+  // The minutes may be left out, which parseArgs does not know.
+  const args = process.argv.slice(2).map((word) => (word === '--soak' ? `--soak=${soakMinutes}` : word))
+  const options = { runtime: { type: 'string' }, rounds: { type: 'string' }, record: { type: 'boolean' }, soak: { type: 'string' } } as const
+  try {
+    return parseArgs({ args, options, allowPositionals: true })
+  } catch (error) {
+    return usage(String((error as Error).message))
+  }
 }
-if (wanted.length === 0 && !process.argv.includes('--dry')) {
-  const file = fileURLToPath(new URL('../../docs/benchmarks.md', import.meta.url))
-  await writeFile(file, await page(results.map(line)))
+
+const { values, positionals } = readArguments()
+const { runtime = 'bun', record = false } = values
+const unknown = positionals.filter((id) => !rows.some((row) => row.id === id))
+if (unknown.length > 0) usage(`No row ${unknown.join(', ')}.`)
+const on = runtimes.filter((name) => runtime === 'both' || runtime === name)
+if (on.length === 0) usage(`No runtime ${runtime}.`)
+const minutes = Number(values.soak ?? soakMinutes)
+const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
+if (!(minutes > 0) || (rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0))) usage('--soak and --rounds take numbers above 0.')
+const isWanted = (row: Row) => positionals.includes(row.id) || (row.apart ? values.soak !== undefined : positionals.length === 0)
+
+const recorded = await readRecorded()
+const faults: string[] = []
+
+async function runRow(row: Row, runtime: RuntimeName): Promise<void> {
+  const at = performance.now()
+  const results = await measure(row, { runtime, minutes }, rounds ?? row.rounds ?? 5)
+  console.log(`${row.id} on ${runtime}, ${((performance.now() - at) / 1000).toFixed(0)} s`)
+  for (const [index, figure] of row.figures.entries()) {
+    const result = results[index] as Measured
+    console.log(toLine(figure, runtime, result))
+    const wrong = fault(figure, result, recorded.figures[figure.id]?.[runtime])
+    if (wrong) faults.push(`${figure.id} on ${runtime}: ${result.value.toFixed(2)} is ${wrong}`)
+    if (!record) continue
+    recorded.figures[figure.id] = { ...recorded.figures[figure.id], [runtime]: result }
+    recorded.machines[runtime] = await describeMachine(runtime)
+    await writeRecorded(recorded, rows)
+  }
 }
-process.exit(results.every((result) => result.holds) ? 0 : 1)
 
-async function page(table: readonly string[]): Promise<string> {
-  const processors = cpus()
-  const machine = `${processors.length} × ${processors[0]?.model.trim() ?? 'unknown'}, ${Math.round(totalmem() / 2 ** 30)} GB of memory, ${platform()} ${release()} (${arch()}); ${runtime}, ${await wrkVersion()}`
-  return `# Benchmarks
-
-What the gateway costs, as ratios to a baseline on the same machine in the same run: absolute numbers belong to the machine, ratios to the code.
-Written by \`npx -y bun@1.4.5 run bench\`, which fails when a ratio is beyond its bound. Baseline and gateway are measured in turns, after a round to warm up; each number is the
-median of ${rounds}, the ratio is the median of the rounds' ratios, with the smallest and the largest. The gateway is the real \`portico start\` with a real key; client, upstream, baseline and
-gateway are four processes on the same cores.
-
-Machine: ${machine}.
-
-| what | runtime | baseline | gateway | ratio | bound |
-|---|---|---|---|---|---|
-${table.join('\n')}
-`
+for (const row of rows.filter(isWanted)) {
+  for (const name of on) {
+    await runRow(row, name).catch((error: unknown) => {
+      console.error(error)
+      faults.push(`${row.id} on ${name}: ${error instanceof Error ? error.message : error}`)
+    })
+  }
 }
+for (const line of faults) console.error(line)
+process.exit(faults.length === 0 ? 0 : 1)

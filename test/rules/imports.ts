@@ -10,8 +10,8 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
   bus: ['contract', 'store'],
   http: ['contract', 'config', 'runtime'],
   boot: ['contract', 'store', 'config', 'runtime', 'bus', 'http'],
-  cli: ['contract', 'config', 'boot'],
-  testkit: ['contract', 'boot'],
+  cli: ['contract', 'config', 'http', 'boot'],
+  testkit: ['contract', 'boot', 'cli'],
 }
 
 /** The one file that names built-in plugins, each by a dynamic import. */
@@ -81,7 +81,7 @@ function home(path: string): string {
   return path.split('/').slice(0, 2).join('/')
 }
 
-/** `bus` of `kernel/bus/outbox.ts`. */
+/** `bus` of `kernel/bus/catalogue.ts`. */
 function room(path: string): string | undefined {
   const name = /^kernel\/([a-z]+)\//.exec(path)?.[1]
   return name !== undefined && name in rooms ? name : undefined

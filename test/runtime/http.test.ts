@@ -104,6 +104,22 @@ describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
     expect(await notes()).toContain('fixture GET /t/secret: secret')
   })
 
+  test('a stream that breaks is named, and does not look whole to its client', async () => {
+    const response = await fetch(`${url}/t/broken`)
+    const read = async () => {
+      let text = ''
+      for await (const chunk of response.body ?? []) text += new TextDecoder().decode(chunk)
+      return text
+    }
+    expect(
+      await read().then(
+        (text) => text,
+        () => 'broke',
+      ),
+    ).toBe('broke')
+    expect(await notes()).toContain('fixture GET /t/broken stream: boom')
+  })
+
   test('a body over the limit is 413, announced or chunked', async () => {
     const big = 'x'.repeat(150_000)
     const announced = await raw(`POST /t/raw HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Length: 150000\r\nConnection: close\r\n\r\n`, (answer) =>

@@ -9,7 +9,7 @@ const notes: string[] = []
 const runtime = await currentRuntime()
 const http = new Http({
   config: {
-    ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], corsOrigins: [] },
+    ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], forwardedHeader: 'x-forwarded-for', corsOrigins: [] },
     ...{ httpBodyLimitBytes: 100_000, allowQueryToken: false, maxStreams: 8, shutdownDeadlineMs: 1_000 },
   },
   authMethods: () => [
@@ -78,11 +78,23 @@ const { compiled, problems } = await compilePlugin(
       app
         .get('/t/notes', () => notes)
         .get('/t/where', ({ request, loopback }) => ({ address: contextOf(request).address, loopback, url: request.url }))
+        .get('/t/broken', () => {
+          const body = new ReadableStream<Uint8Array>({
+            start: (controller) => controller.enqueue(encodeSse({ data: 'first' })),
+            async pull(controller) {
+              await new Promise((resolve) => setTimeout(resolve, 10))
+              controller.error(new Error('boom'))
+            },
+          })
+          return new Response(body, { headers: sseHeaders })
+        })
         .get('/t/secret', () => {
           throw new Error('secret')
         })
         .post('/t/do/:what', ({ params }) => {
           if (params.what === 'revoke') http.revoke('test:good')
+          if (params.what === 'end') void http.drain(60_000)
+          if (params.what === 'close') http.closeIntake()
           return http.stats()
         }),
     ),

@@ -7,19 +7,22 @@ import { fileURLToPath } from 'node:url'
 import { type GatewayProcess, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
 import { bearer, createKey, outcome, send } from '../fixtures/send.ts'
 import { readSse } from '../fixtures/sse-reader.ts'
+import { until } from '../fixtures/until.ts'
 
-const listener = fileURLToPath(new URL('../fixtures/plugins/listener.ts', import.meta.url))
+const plugins = ['listener', 'patient'].map((name) => fileURLToPath(new URL(`../fixtures/plugins/${name}.ts`, import.meta.url)))
 const env = { PORTICO_TOKEN: 'canary-of-the-environment-0123456789', CANARY: 'canary-of-the-config-0123456789abcdef' }
-const config = `plugins = [${JSON.stringify(listener)}]\n[[auth-token.tokens]]\nid = "fixed"\nsecret = "env:CANARY"\nscopes = ["rpc"]\n`
+const config = `plugins = ${JSON.stringify(plugins)}\n[[auth-token.tokens]]\nid = "fixed"\nsecret = "env:CANARY"\nscopes = ["rpc"]\n`
 
 describe.each(runtimes)('on %s', (runtime) => {
   let gateway: GatewayProcess
   let host: string
   let key: { id: string; key: string }
+  let slowHead: Promise<{ how: string; ms: number }>
   beforeAll(async () => {
     gateway = await spawnGateway({ runtime, config, env })
     host = new URL(gateway.url).host
     key = await createKey(gateway)
+    slowHead = dribble()
   }, 30_000)
   afterAll(() => gateway?.stop())
 
@@ -41,10 +44,37 @@ describe.each(runtimes)('on %s', (runtime) => {
       socket.write(text, 'latin1')
     })
   }
+  const rss = async () => Number(/process_resident_memory_bytes (\d+)/.exec(await (await gateway.fetch('/metrics')).text())?.[1])
+  /** Sends a header line a second, for ever; what ended it, and after how long. Begun first, asked last: it takes as long as all the rest. */
+  function dribble(): Promise<{ how: string; ms: number }> {
+    const begun = performance.now()
+    return new Promise((resolve) => {
+      const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1')
+      let got = ''
+      socket.write(`GET /health HTTP/1.1\r\nHost: ${host}\r\n`)
+      const timer = setInterval(() => socket.write('X-A: a\r\n'), 1_000)
+      socket.on('data', (bytes) => {
+        got += String(bytes)
+      })
+      socket.on('error', () => undefined)
+      socket.on('close', () => {
+        clearInterval(timer)
+        resolve({ how: /^HTTP\/1\.1 (\d+)/.exec(got)?.[1] ?? 'closed', ms: performance.now() - begun })
+      })
+    })
+  }
   const lines = (first: string, ...headers: string[]) => `${[first, `Host: ${host}`, ...headers, 'Connection: close'].join('\r\n')}\r\n\r\n`
   const good = () => `Authorization: Bearer ${key.key}`
   const whoami = 'GET /api/v1/auth/whoami HTTP/1.1'
   const upgrade = ['Upgrade: websocket', 'Sec-WebSocket-Version: 13', 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==']
+  /** A POST with a body, whose length is said by `Content-Length` unless it comes in chunks. */
+  const post = (path: string, body: string, ...headers: string[]) => {
+    const isChunked = headers.some((header) => header.startsWith('Transfer-Encoding'))
+    return `${lines(`POST ${path} HTTP/1.1`, ...headers, ...(isChunked ? [] : [`Content-Length: ${body.length}`]))}${body}`
+  }
+  const chunk = (text: string) => `${text.length.toString(16)}\r\n${text}\r\n`
+  const [isJson, isChunked] = ['Content-Type: application/json', 'Transfer-Encoding: chunked']
+  const json = (body: string) => post('/patient/json', body, isJson)
   const refused = /^(4\d\d|505|closed)/
 
   type Row = [what: string, bytes: () => string, expected: string | RegExp]
@@ -113,6 +143,55 @@ describe.each(runtimes)('on %s', (runtime) => {
     ['a bare carriage return', () => lines('GET /health HTTP/1.1', 'X-Request-Id: a\rSet-Cookie: x=1'), /^400/],
     ['an upgrade to HTTP/2', () => lines('GET /api/keys HTTP/1.1', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'), '401 missing_credentials'],
   ]
+  const bodies: Row[] = [
+    ['a good one', () => json('{"said":"x"}'), '200'],
+    ['a good one in chunks', () => post('/patient/json', `${chunk('{"said"')}${chunk(':"x"}')}0\r\n\r\n`, isJson, isChunked), '200'],
+    ['none', () => json(''), '400 invalid_json'],
+    ['half of one', () => json('{"said":'), '400 invalid_json'],
+    ['two', () => json('{"said":"x"}{}'), '400 invalid_json'],
+    ['bytes that are no UTF-8', () => json('{"said":"\xff\xfe"}'), '400 invalid_json'],
+    ['an overlong NUL', () => json('{"said":"\xc0\x80"}'), '400 invalid_json'],
+    ['half of a surrogate pair, as UTF-8', () => json('{"said":"\xed\xa0\x80"}'), '400 invalid_json'],
+    ['UTF-16', () => json('\xff\xfe{\0}\0'), '400 invalid_json'],
+    ['a raw NUL', () => json('{"said":"\0"}'), '400 invalid_json'],
+    ['100,000 brackets', () => json(`{"said":${'['.repeat(100_000)}${']'.repeat(100_000)}}`), '400 invalid_json'],
+    ['100,000 brackets that are not closed', () => json('['.repeat(100_000)), '400 invalid_json'],
+    ['__proto__', () => json('{"said":"x","__proto__":{"admin":true}}'), '400 validation_failed'],
+    ['__proto__ instead', () => json('{"__proto__":{"said":"x"}}'), '400 validation_failed'],
+    ['constructor.prototype', () => json('{"said":"x","constructor":{"prototype":{"admin":true}}}'), '400 validation_failed'],
+    ['a number of a million digits', () => json(`{"said":${'9'.repeat(1_000_000)}}`), '400 validation_failed'],
+    ['900,000 unknown keys’ bytes', () => json(`{${Array.from({ length: 80_000 }, (_, n) => `"k${n}":1`).join()}}`), '400 validation_failed'],
+    ['2 MB', () => json(`{"said":"${'x'.repeat(2_000_000)}"}`), '413 body_too_large'],
+    ['2 MB in chunks', () => post('/patient/json', `${chunk(`{"said":"${'x'.repeat(2_000_000)}"}`)}0\r\n\r\n`, isJson, isChunked), '413 body_too_large'],
+    [
+      '200 kB in chunks, where the route takes 100',
+      () => post('/patient/bytes', `${chunk('x'.repeat(100_000)).repeat(2)}0\r\n\r\n`, isChunked),
+      '413 body_too_large',
+    ],
+    ['100 kB in chunks of a byte', () => post('/patient/bytes', `${chunk('x').repeat(100_000)}0\r\n\r\n`, isChunked), /^(200|504 deadline_exceeded)$/],
+    ['a chunk of a size that is none', () => post('/patient/json', 'zz\r\n{}\r\n0\r\n\r\n', isJson, isChunked), refused],
+    ['a chunk of a negative size', () => post('/patient/json', '-1\r\n{}\r\n0\r\n\r\n', isJson, isChunked), refused],
+    ['a chunk of 2^64 bytes', () => post('/patient/json', '10000000000000000\r\n{}\r\n0\r\n\r\n', isJson, isChunked), refused],
+    ['with GET', () => `${lines('GET /health HTTP/1.1', isChunked)}0\r\n\r\n`, /^400/],
+    ['as text', () => post('/patient/json', '{"said":"x"}', 'Content-Type: text/plain'), '415 unsupported_media_type'],
+    ['as a form', () => post('/patient/json', 'said=x', 'Content-Type: application/x-www-form-urlencoded'), '415 unsupported_media_type'],
+    ['as parts of a form', () => post('/patient/json', '--x--', 'Content-Type: multipart/form-data; boundary=x'), '415 unsupported_media_type'],
+    ['as nothing', () => post('/patient/json', '{"said":"x"}'), '415 unsupported_media_type'],
+    ['as something like JSON', () => post('/patient/json', '{"said":"x"}', 'Content-Type: application/jsonx'), '415 unsupported_media_type'],
+    [
+      'as JSON and as text',
+      () => post('/patient/json', '{"said":"x"}', isJson, 'Content-Type: text/plain'),
+      /^(400 invalid_json|415 unsupported_media_type|200)$/,
+    ],
+    ['packed', () => post('/patient/json', '\x1f\x8b\x08\0\0\0\0\0', isJson, 'Content-Encoding: gzip'), '400 invalid_json'],
+  ]
+  const streams: Row[] = [
+    ['HEAD of events', () => lines('HEAD /api/events HTTP/1.1', good()), '200'],
+    ['HEAD of events from of old', () => lines('HEAD /api/events?since=0-0 HTTP/1.1', good()), '200'],
+    ['HEAD of events without a key', () => lines('HEAD /api/events HTTP/1.1'), '401'],
+    ['HEAD of a model call', () => lines('HEAD /v1/chat/completions HTTP/1.1', good()), '405'],
+    ['HEAD of a socket', () => lines('HEAD /listener HTTP/1.1', good()), /^40[05]/],
+  ]
   const sockets: Row[] = [
     ['an upgrade of a route that is none', () => lines('GET /api/keys HTTP/1.1', ...upgrade), '401 missing_credentials'],
     ['an upgrade without a key', () => lines('GET /listener HTTP/1.1', ...upgrade), '401 missing_credentials'],
@@ -137,11 +216,110 @@ describe.each(runtimes)('on %s', (runtime) => {
     ['paths', paths],
     ['hosts', hosts],
     ['framing', framing],
+    ['bodies', bodies],
+    ['streams', streams],
     ['sockets', sockets],
   ] as const)('%s', async (_, rows) => {
     const got = await Promise.all(rows.map(async ([what, bytes]) => [what, await wire(bytes())]))
     expect(got).toEqual(rows.map(([what, , expected]) => [what, typeof expected === 'string' ? expected : expect.stringMatching(expected)]))
   })
+
+  test('a request id that could harm a log or a header is replaced', async () => {
+    for (const id of ['a b', 'a"b', '<x>', 'a\u00e9', '$(x)', '../x', 'x'.repeat(129), '%0d%0aset-cookie: x', 'a;b', 'a,b', '\u0085', ''])
+      expect([id, (await send(gateway, '/health', { headers: { 'x-request-id': id } })).headers['x-request-id']]).toEqual([
+        id,
+        expect.stringMatching(/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/),
+      ])
+    expect((await send(gateway, '/health', { headers: { 'x-request-id': 'Good-1.2_3' } })).headers['x-request-id']).toBe('Good-1.2_3')
+  })
+
+  test('a body that comes a byte at a time is cut at the deadline of its route, and holds nothing', async () => {
+    const slow = (path: string, ...headers: string[]) =>
+      new Promise<string>((resolve) => {
+        const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1')
+        let got = ''
+        const timer = setInterval(() => socket.write(headers.includes(isChunked) ? chunk(' ') : ' '), 100)
+        const end = () => {
+          clearInterval(timer)
+          socket.destroy()
+          resolve(`${/^HTTP\/1\.1 (\d+)/.exec(got)?.[1]} ${/"code":"(\w+)"/.exec(got)?.[1]}`)
+        }
+        socket.on('data', (bytes) => {
+          got += String(bytes)
+          if (got.includes('"code"')) end()
+        })
+        socket.on('error', () => undefined).on('close', end)
+        socket.write(lines(`POST ${path} HTTP/1.1`, ...headers))
+      })
+    const begun = performance.now()
+    const all = Array.from({ length: 20 }, () => [
+      slow('/patient/json', isJson, 'Content-Length: 1000'),
+      slow('/patient/json', isJson, isChunked),
+      slow('/patient/bytes', 'Content-Length: 1000'),
+      slow('/patient/bytes', isChunked),
+    ])
+    expect(new Set(await Promise.all(all.flat()))).toEqual(new Set(['504 deadline_exceeded']))
+    expect(performance.now() - begun).toBeGreaterThan(900)
+    await until(async () => /portico_requests_in_flight 1\n/.test(await (await gateway.fetch('/metrics')).text()), { message: () => 'no request in flight' })
+  }, 20_000)
+
+  test('a body of 600 kB that carries 100 kB a byte at a time holds neither memory nor the loop', async () => {
+    const before = await rss()
+    const body = `${chunk('x').repeat(100_000)}0\r\n\r\n`
+    const answers = Promise.all(Array.from({ length: 3 }, () => wire(post('/patient/bytes', body, isChunked))))
+    for (const answer of await answers) expect(answer).toMatch(/^(200|504 deadline_exceeded)$/)
+    expect((await rss()) - before).toBeLessThan(500_000_000)
+    await until(async () => /portico_requests_in_flight 1\n/.test(await (await gateway.fetch('/metrics')).text()), { message: () => 'no request in flight' })
+  }, 20_000)
+
+  test('nothing that is sent to a socket is kept beyond its limit: a message, a length, a stranger’s frame', async () => {
+    const upgraded = (bytes: Buffer) =>
+      new Promise<string>((resolve) => {
+        const socket = connect(Number(new URL(gateway.url).port), '127.0.0.1')
+        let got = Buffer.alloc(0)
+        let isOpen = false
+        socket.setTimeout(3_000, () => socket.destroy())
+        socket.on('error', () => undefined)
+        const closing = () => {
+          const frame = got.subarray(got.indexOf('\r\n\r\n') + 4)
+          return frame[0] === 0x88 && frame.length >= 4 ? String(frame.readUInt16BE(2)) : undefined
+        }
+        socket.on('close', () => resolve(closing() ?? 'cut'))
+        socket.on('data', (data) => {
+          got = Buffer.concat([got, Buffer.from(data as Uint8Array)])
+          if (closing() !== undefined) socket.destroy()
+          if (isOpen || !got.includes('\r\n\r\n')) return
+          isOpen = true
+          socket.write(bytes)
+        })
+        socket.write(lines('GET /patient/echo HTTP/1.1', ...upgrade, good()).replace('Connection: close', 'Connection: Upgrade'))
+      })
+    /** A frame as clients send it, masked with zeros; `length`: what it says of itself. */
+    const frame = (first: number, payload: Buffer, length = BigInt(payload.length)) => {
+      const head = Buffer.alloc(14)
+      head[0] = first
+      head[1] = 0xff
+      head.writeBigUInt64BE(length, 2)
+      return Buffer.concat([head, payload])
+    }
+    const before = await rss()
+    expect(await upgraded(frame(0x81, Buffer.alloc(1_100_000, 'x')))).toBe('1009')
+    expect(await upgraded(frame(0x82, Buffer.alloc(1_100_000)))).toBe('1009')
+    const hostile = [
+      frame(0x81, Buffer.alloc(12_000_000, 'x')),
+      frame(0x82, Buffer.alloc(100), 1n << 62n),
+      frame(0x82, Buffer.alloc(100), 0xffffffffffffffffn),
+      frame(0x81, Buffer.from([0xff, 0xfe])),
+      frame(0xf1, Buffer.from('x')),
+      frame(0x83, Buffer.from('x')),
+      frame(0x80, Buffer.from('x')),
+      frame(0x89, Buffer.alloc(200)),
+      Buffer.concat(Array.from({ length: 30 }, (_, n) => frame(n === 0 ? 0x01 : 0x00, Buffer.alloc(500_000, 'x')))),
+    ]
+    for (const end of await Promise.all(hostile.map(upgraded))) expect(end).toMatch(/^(1002|1003|1006|1007|1009|cut)$/)
+    expect((await rss()) - before).toBeLessThan(150_000_000)
+    expect(await outcome(gateway, '/health')).toBe('200')
+  }, 60_000)
 
   test('bodies of the wrong kind are the caller’s fault on every JSON route', async () => {
     const headers = { ...bearer(gateway.token), 'content-type': 'application/json' }
@@ -281,4 +459,11 @@ describe.each(runtimes)('on %s', (runtime) => {
     expect(answers.at(-1)).toBe('429 rate_limit_exceeded')
     expect(await outcome(gateway, '/api/v1/auth/whoami', { headers: bearer(key.key) })).toBe('200')
   })
+
+  test('a head that never ends is cut, where the runtime can: docs/operations.md says what to do where it cannot', async () => {
+    if (runtime === 'deno') return
+    const { how, ms } = await slowHead
+    expect(how).toMatch(/^(closed|4\d\d)/)
+    expect(ms).toBeLessThan(25_000)
+  }, 30_000)
 })

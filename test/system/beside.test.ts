@@ -58,7 +58,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect(heard).toEqual(Array.from({ length: 50 }, (_, n) => `${n}`))
       expect((await emitting).status).toBe(200)
       const { rows } = await listener.query(
-        `select (select count(*) from portico_outbox where type = 'emitter:said') + (select count(*) from portico_events where type = 'emitter:said') as n`,
+        `select (select count(*) from event_log_outbox where type = 'emitter:said') + (select count(*) from event_log_events where type = 'emitter:said') as n`,
       )
       expect(Number(rows[0].n)).toBe(100)
     } finally {

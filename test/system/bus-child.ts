@@ -1,6 +1,5 @@
 /** A process with a bus, for the crash tests: writes events, handles them, and can die at a chosen point. Runs on Bun and Deno. */
 import { writeSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import process from 'node:process'
 import { openStore } from '../../kernel/store/open.ts'
 import { noted, silentLog, startTestBus } from '../fixtures/bus.ts'
@@ -22,12 +21,12 @@ const say = (line: string) => writeSync(1, `${line}\n`)
 const die = () => process.kill(process.pid, 'SIGKILL')
 
 say(`started ${process.pid}`)
-const store = await openStore({ url: options.url, dataDir: tmpdir(), log: silentLog })
+const store = await openStore({ url: options.url, log: silentLog })
 const { pool } = store
 const query = pool.query.bind(pool) as (...args: unknown[]) => Promise<unknown>
 let appends = 0
 pool.query = (async (...args: unknown[]) => {
-  const dies = String(args[0]).includes('portico_append') && ++appends === options.die?.append ? options.die.at : undefined
+  const dies = String(args[0]).includes('event_log_append') && ++appends === options.die?.append ? options.die.at : undefined
   if (dies === 'before append') die()
   const result = await query(...args)
   if (dies === 'after append') die()

@@ -3,9 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { busMigrations } from '../../kernel/bus/bus.ts'
 import { openStore } from '../../kernel/store/open.ts'
-import { noted, StreamReader, silentLog, startTestBus, until } from '../fixtures/bus.ts'
+import { logMigrations, noted, StreamReader, silentLog, startTestBus, until } from '../fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../fixtures/postgres.ts'
 
 const script = fileURLToPath(new URL('./bus-child.ts', import.meta.url))
@@ -68,8 +67,8 @@ const order = (id: string) => {
 describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
   test('kill -9 between commit, append and delivery, and at random: no committed event is lost, none doubled, none of a rolled back transaction seen; a durable subscription goes on in order', async () => {
     const url = await postgres.newDatabase()
-    const setup = await openStore({ url, dataDir: '', log: silentLog })
-    await setup.migrate('kernel', busMigrations)
+    const setup = await openStore({ url, log: silentLog })
+    await setup.migrate('event-log', logMigrations)
     await setup.close()
     const ends = [
       { at: 'before append', append: 12 },
@@ -97,12 +96,12 @@ describe.each(['bun', 'deno'] as const)('on %s', (runtime) => {
     await using last = await startTestBus({ url, periods: { lease: 1_000, save: 50 } })
     const handled = run.flatMap((child) => child.handled.map(({ key, id }) => ({ key, id })))
     last.bus.on('pager', noted, ({ data, id }) => void handled.push({ key: data.text as string, id: id as string }), { cursor: 'pages' })
-    const { rows } = await last.store.pool.query(`select id, uid, data::json->>'text' as key from portico_events order by id`)
+    const { rows } = await last.store.pool.query(`select id, uid, data::json->>'text' as key from event_log_events order by id`)
     const keys = rows.map(({ key }) => key as string)
     expect(written.filter((key) => !keys.includes(key))).toEqual([])
     expect(keys.filter((key) => key.endsWith('-no'))).toEqual([])
     expect([new Set(keys).size, new Set(rows.map(({ uid }) => uid)).size]).toEqual([rows.length, rows.length])
-    expect((await last.store.pool.query('select from portico_outbox')).rowCount).toBe(0)
+    expect((await last.store.pool.query('select from event_log_outbox')).rowCount).toBe(0)
 
     const reader = new StreamReader(last.bus, { since: '0-0' })
     expect((await reader.take(rows.length + 1)).slice(1).map(({ data }) => data.text)).toEqual(keys)

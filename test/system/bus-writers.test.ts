@@ -46,7 +46,7 @@ async function readByCursor({ store }: TestBus, done: () => boolean): Promise<st
   let cursor = '0'
   for (;;) {
     const ending = done()
-    const { rows } = await store.pool.query(`select id, data::json->>'text' as key from portico_events where id > $1 order by id limit 100`, [cursor])
+    const { rows } = await store.pool.query(`select id, data::json->>'text' as key from event_log_events where id > $1 order by id limit 100`, [cursor])
     keys.push(...rows.map(({ key }) => key))
     cursor = rows.at(-1)?.id ?? cursor
     if (ending && rows.length === 0) return keys
@@ -80,7 +80,7 @@ test('readers by cursor miss none of 2,000 events and see none of a transaction 
   })()
   const committed = await write(one, async (tx, key) => one.bus.publish('notes', noted, { n: 0, text: key }, { tx }))
   expected = committed.length
-  await until(async () => (await one.store.pool.query('select from portico_outbox')).rowCount === 0)
+  await until(async () => (await one.store.pool.query('select from event_log_outbox')).rowCount === 0)
   finished = true
   const expectedKeys = [...committed].sort()
   expect((await bySql).sort()).toEqual(expectedKeys)
@@ -95,7 +95,7 @@ test('the same writers, with ids given in their own transactions, lose events: t
   const committed = await write(node, async (tx, key) => {
     const id = BigInt(Date.now()) * 1_000_000n + BigInt(n++)
     await tx.execute(
-      sql`insert into portico_events (id, uid, type, source, time, data) values (${String(id)}, gen_random_uuid(), 'note:written', 'notes', now(), ${JSON.stringify({ n: 0, text: key })})`,
+      sql`insert into event_log_events (id, uid, type, source, time, data) values (${String(id)}, gen_random_uuid(), 'note:written', 'notes', now(), ${JSON.stringify({ n: 0, text: key })})`,
     )
     afterCommit(tx, () => {})
   })

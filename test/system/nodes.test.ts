@@ -153,9 +153,9 @@ describe('two gateways on one PostgreSQL', () => {
     const client = new pg.Client(database)
     await client.connect()
     try {
-      const { rows } = await client.query(`select portico_bound($1, 3, true) as bound`, [86_400_000])
-      for (let removed = 1; removed > 0; ) removed = (await client.query('select portico_trim($1) as removed', [rows[0].bound])).rows[0].removed
-      expect((await client.query('select from portico_events')).rowCount).toBeLessThanOrEqual(4)
+      const { rows } = await client.query(`select event_log_bound($1, 3, true) as bound`, [86_400_000])
+      for (let removed = 1; removed > 0; ) removed = (await client.query('select event_log_trim($1) as removed', [rows[0].bound])).rows[0].removed
+      expect((await client.query('select from event_log_events')).rowCount).toBeLessThanOrEqual(4)
     } finally {
       await client.end()
     }

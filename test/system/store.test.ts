@@ -2,9 +2,8 @@ import { afterEach, describe, expect, test } from 'bun:test'
 import { rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { sql } from 'drizzle-orm'
-import { openStore } from '../../kernel/store/open.ts'
 import { denoCommand } from '../fixtures/deno.ts'
-import { silent, temporaryFolder } from '../fixtures/stores.ts'
+import { openPgliteStore, temporaryFolder } from '../fixtures/pglite.ts'
 
 const root = join(import.meta.dir, '../..')
 const children = new Set<Bun.Subprocess>()
@@ -48,8 +47,8 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
   }, 180_000)
 
   test('a plain client of another process hears a channel on the socket', async () => {
-    const store = await openStore({ dataDir: await newFolder(), log: silent })
-    const { lines } = spawn(runtime, 'listen', dirname(String(store.socketPath)), 'news')
+    const store = await openPgliteStore(await newFolder())
+    const { lines } = spawn(runtime, 'listen', dirname(store.socketPath), 'news')
     expect((await lines.next()).value).toBe('listening')
     await store.db.execute(sql`select pg_notify('news', 'hello')`)
     expect((await lines.next()).value).toBe('hello')
@@ -70,7 +69,7 @@ describe.each(['bun', 'deno'] as const)('the store in a process of its own on %s
       }
       expect(await child.exited).not.toBe(0)
     }
-    const store = await openStore({ dataDir, log: silent })
+    const store = await openPgliteStore(dataDir)
     const ids = async (table: string) => (await store.db.execute<{ id: string }>(sql.raw(`select id from ${table}`))).rows.map(({ id }) => id).sort()
     const kept = await ids('acks')
     expect(await ids('pairs')).toEqual(kept)

@@ -1,0 +1,47 @@
+import { expect, test } from 'bun:test'
+import { admin, definePlugin, guard, rpc } from 'portico'
+import { startTestGateway } from 'portico/testkit'
+
+const plugin = definePlugin({
+  id: 'audited',
+  version: '1.0.0',
+  api: 1,
+  summary: 'A test plugin',
+  paths: ['/audited'],
+  setup: () => ({
+    routes: [
+      guard(admin, (app) => app.get('/audited/read', () => 'x').post('/audited/:id/change', () => 'x')),
+      guard(rpc, (app) => app.post('/audited/use', () => 'x')),
+    ],
+  }),
+})
+
+test('every change by an administrator is an event: who, what, from where; reading, using and being refused are none', async () => {
+  await using gateway = await startTestGateway({ only: [plugin], listen: true })
+  for (const [method, path, as] of [
+    ['GET', '/audited/read', undefined],
+    ['POST', '/audited/use', undefined],
+    ['POST', '/audited/7/change', 'wrong'],
+    ['POST', '/audited/7/change', undefined],
+  ] as const)
+    await (await gateway.fetch(`${path}?token_like=secret`, { method, ...(as === undefined ? {} : { as }) })).text()
+  const { data } = await gateway.events.waitFor('audit:event')
+  expect(data).toEqual({
+    who: 'local',
+    via: 'local:local',
+    address: '127.0.0.1',
+    method: 'POST',
+    route: '/audited/:id/change',
+    status: 200,
+    requestId: expect.any(String),
+  })
+  expect(gateway.events.all.filter(({ type }) => type === 'audit:event')).toHaveLength(1)
+})
+
+test('a foreign Host or Origin is told of, once in a while', async () => {
+  await using gateway = await startTestGateway({ only: [plugin], listen: true })
+  for (let n = 0; n < 3; n++) await (await gateway.fetch('/audited/read', { headers: { origin: 'https://evil.example' } })).text()
+  const { data } = await gateway.events.waitFor('security:warn')
+  expect(data).toMatchObject({ kind: 'foreign_origin', details: { origin: 'https://evil.example', address: '127.0.0.1' } })
+  expect(gateway.events.all.filter(({ type }) => type === 'security:warn')).toHaveLength(1)
+})

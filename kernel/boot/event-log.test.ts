@@ -1,0 +1,135 @@
+import { describe, expect, test } from 'bun:test'
+import { defineEvent, definePlugin, defineService, type EventLog, type EventRecord, eventLog, type LoggedEvent, type LogSink, rpc, t } from 'portico'
+import { startTestGateway } from 'portico/testkit'
+import { until } from '../../test/fixtures/bus.ts'
+import { planGateway } from './start.ts'
+
+const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
+const said = defineEvent('talker:said', t.Object({ n: t.Integer() }), { scope: rpc, durable: true })
+const shelf = defineService<{ put(record: EventRecord): bigint }>('shelf')
+
+/** A log in memory, and the order in which it was driven. */
+function createMemoryLog(steps: string[]) {
+  const records: EventRecord[] = []
+  const put = (record: EventRecord) => BigInt(records.push(record))
+  const provide = (put: (record: EventRecord) => bigint): EventLog => {
+    let sink: LogSink | undefined
+    return {
+      async start(given) {
+        steps.push('log starts')
+        sink = given
+      },
+      async write(record) {
+        const { type, source, time, uid, principal, data } = record
+        const id = put(record)
+        const event = { type, source, time, uid, id: `0-${id}`, data: JSON.parse(data) }
+        sink?.deliver([{ type, principal: principal ?? undefined, id, json: data, event, forms: {} } satisfies LoggedEvent])
+      },
+      subscribe: () => () => {},
+      head: () => BigInt(records.length),
+      lastId: async () => BigInt(records.length),
+      read: () => ({ events: [], reached: BigInt(records.length), trimmed: 0n }),
+      newest: async () => [],
+      async stop() {
+        steps.push('log stops')
+      },
+    }
+  }
+  const shelves = definePlugin({
+    ...base,
+    id: 'shelves',
+    provides: { shelf },
+    setup(ctx) {
+      steps.push('shelves')
+      ctx.defer(() => void steps.push('shelves undone'))
+      return { services: { shelf: { put } } }
+    },
+  })
+  const memory = definePlugin({
+    ...base,
+    id: 'memory-log',
+    requires: { shelf },
+    provides: { eventLog },
+    setup(ctx) {
+      steps.push('log')
+      ctx.defer(() => void steps.push('log undone'))
+      return { services: { eventLog: provide(ctx.services.shelf.put) } }
+    },
+  })
+  return { plugins: [shelves, memory], records }
+}
+
+/** Publishes while it is set up, and while it is undone. */
+const talker = (steps: string[]) =>
+  definePlugin({
+    ...base,
+    id: 'talker',
+    events: [said],
+    async setup(ctx) {
+      steps.push('talker')
+      ctx.on(said, ({ data }) => void steps.push(`heard ${data.n}`))
+      ctx.defer(async () => {
+        steps.push('talker undone')
+        await ctx.publish(said, { n: 2 })
+      })
+      await ctx.publish(said, { n: 1 })
+    },
+  })
+
+describe('the event log', () => {
+  test('may be provided by another plugin: it runs before the others are set up, after what it needs itself, and until all are undone', async () => {
+    const steps: string[] = []
+    const { plugins, records } = createMemoryLog(steps)
+    const gateway = await startTestGateway({ only: [talker(steps), ...plugins] })
+    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['pglite', 'shelves', 'memory-log', 'talker'])
+    await gateway.stop()
+    expect(steps).toEqual(['shelves', 'log', 'log starts', 'talker', 'heard 1', 'talker undone', 'heard 2', 'log undone', 'shelves undone', 'log stops'])
+    const plugin = ({ type, data }: EventRecord) => `${type} ${JSON.parse(data).plugin ?? JSON.parse(data).n}`
+    expect(records.map(plugin)).toEqual([
+      ...['talker:said 1', 'plugin:ready pglite', 'plugin:ready shelves', 'plugin:ready memory-log', 'plugin:ready talker'],
+      ...['talker:said 2', 'plugin:stopped talker', 'plugin:stopped memory-log', 'plugin:stopped shelves'],
+    ])
+  })
+
+  test('is added to plugins that are named one by one, and keeps what they publish', async () => {
+    const steps: string[] = []
+    await using gateway = await startTestGateway({ only: [talker(steps)] })
+    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual(['pglite ready', 'event-log ready', 'talker ready'])
+    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 4)
+    expect(steps).toEqual(['talker', 'heard 1'])
+  })
+
+  test('that cannot be set up or started keeps the gateway from starting, whatever the config says, and nobody else is set up', async () => {
+    const steps: string[] = []
+    const broken = (start: () => Promise<void>) =>
+      definePlugin({ ...base, id: 'broken-log', provides: { eventLog }, setup: () => ({ services: { eventLog: { start, stop: async () => {} } as never } }) })
+    const away = broken(() => Promise.reject(new Error('the disk is full')))
+    const config = '[broken-log]\nonFailure = "continue"\n'
+    await expect(startTestGateway({ only: [away, talker(steps)], config })).rejects.toThrow(/without the plugin "broken-log" \(setup: the disk is full\)/)
+    expect(steps).toEqual([])
+  })
+
+  test('that nobody provides is a problem of the plan, by name', async () => {
+    const { plan } = await planGateway({ env: {}, cwd: '/', configText: '[event-log]\nenabled = false\n' })
+    expect(plan.problems).toContainEqual(
+      expect.objectContaining({ where: 'event-log', what: 'no loaded plugin provides this service, and no gateway runs without it' }),
+    )
+  })
+
+  test('has no durable events for what it needs itself', async () => {
+    const { plugins } = createMemoryLog([])
+    const early = definePlugin({
+      ...base,
+      id: 'shelves',
+      provides: { shelf },
+      events: [said],
+      async setup(ctx) {
+        expect(() => ctx.on(said, () => {}, { cursor: 'early' })).toThrow('The event log does not run yet')
+        await expect(ctx.publish(said, { n: 1 })).rejects.toMatchObject({ code: 'unavailable' })
+        return { services: { shelf: { put: () => 1n } } }
+      },
+    })
+    await using gateway = await startTestGateway({ only: [early, plugins[1] as never] })
+    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(['ready', 'ready', 'ready'])
+  })
+})

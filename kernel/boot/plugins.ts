@@ -1,0 +1,258 @@
+/** The plugins that run: set up in dependency order, changed beside each other, stopped; and the events and states that go with it. */
+import { isDeepStrictEqual } from 'node:util'
+import { databaseServer } from '../contract/database.ts'
+import { GatewayError } from '../contract/errors.ts'
+import { type EventLog, eventLog } from '../contract/event-log.ts'
+import type { PluginChange, PluginState } from '../contract/kernel-service.ts'
+import { requestLimits } from '../contract/limits.ts'
+import { authMethods } from '../contract/principal.ts'
+import { PlanError, type Problem } from '../contract/problem.ts'
+import type { CompiledGroup } from '../http/compile.ts'
+import { assembleTable, type RouteTable, type TableEntry } from '../http/table.ts'
+import { Instance, type InstanceHost } from './instance.ts'
+import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
+import { type Plan, type PlannedPlugin, providedBy } from './plan.ts'
+
+/** What the plugins run on. */
+export interface PluginsHost extends InstanceHost {
+  /** A service that is no plugin's. */
+  kernelService(id: string): unknown
+  migrate(plugin: string, folder: URL): Promise<void>
+  setTable(table: RouteTable): void
+  /** Lets what these groups have begun end, event streams at once. */
+  drain(groups: ReadonlySet<CompiledGroup>): Promise<void>
+}
+
+type Instances = ReadonlyMap<string, Instance>
+
+/** All of them. */
+export class Plugins {
+  readonly #host: PluginsHost
+  readonly #retiring = new Set<Promise<void>>()
+  #running: Instances = new Map()
+
+  constructor(host: PluginsHost) {
+    this.#host = host
+  }
+
+  /** By id, in the plan's order. */
+  get running(): Instances {
+    return this.#running
+  }
+
+  /** Sets up all of them; `server` is so already. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
+  async start(plan: Plan, server?: Instance): Promise<void> {
+    if (server) server.planned = plan.order.find(({ plugin }) => plugin.id === server.id) ?? server.planned
+    const all = plan.order.map((planned) => (server?.planned === planned ? server : new Instance(planned, this.#host)))
+    this.#running = new Map(all.map((instance) => [instance.id, instance]))
+    this.#host.bus.register(plan.events)
+    const problems = await this.#setUp(all, this.#running)
+    const assembled = assemble(this.#running)
+    if (problems.length + assembled.problems.length > 0) throw new PlanError([...problems, ...assembled.problems])
+    refuseIfFatal(all)
+    this.#host.setTable(assembled.table)
+    await this.#makeReady(all)
+    refuseIfFatal(all)
+    await this.#tell(all)
+  }
+
+  /**
+   * Takes another plan: what did not change goes on, what takes a changed config is handed it, the rest is set up beside what runs, and takes its place at
+   * once and together; what it replaces finishes what it has begun. What serves the database or keeps the events is never replaced.
+   * @throws PlanError, GatewayError `plugin_failed`: then nothing has changed
+   */
+  async change(plan: Plan, restart: ReadonlySet<string>): Promise<PluginChange> {
+    const before = this.#running
+    const next = new Map<string, Instance>()
+    const fresh: Instance[] = []
+    const reconfigured: [Instance, PlannedPlugin][] = []
+    const needsRestart: string[] = []
+    for (const planned of plan.order) {
+      const { id } = planned.plugin
+      const old = before.get(id)
+      const isSame =
+        old?.isUp && old.planned.plugin === planned.plugin && !restart.has(id) && planned.uses.every((other) => next.get(other) === before.get(other))
+      const isConfigured = isDeepStrictEqual(old?.planned.config, planned.config)
+      if (old && isSame && (isConfigured || old.isReconfigurable)) {
+        next.set(id, old)
+        if (!isConfigured) reconfigured.push([old, planned])
+      } else if (old?.isUp && isFoundation(planned)) {
+        next.set(id, old)
+        needsRestart.push(id)
+      } else {
+        const instance = new Instance(planned, this.#host, { beside: true })
+        next.set(id, instance)
+        fresh.push(instance)
+      }
+    }
+    await this.#prepare(fresh, next, reconfigured)
+    const gone = [...before.values()].filter((instance) => next.get(instance.id) !== instance)
+    for (const instance of gone) instance.withdraw()
+    this.#host.bus.register(plan.events)
+    for (const instance of fresh) if (instance.isUp) instance.activate()
+    this.#running = next
+    this.#host.setTable(assemble(next).table)
+    await this.#makeReady(fresh)
+    this.#retire(gone)
+    await this.#tell(fresh)
+    const restarted = fresh.filter(({ id }) => before.has(id)).map(({ id }) => id)
+    return {
+      started: fresh.filter(({ id }) => !before.has(id)).map(({ id }) => id),
+      ...{ restarted, reconfigured: reconfigured.map(([{ id }]) => id), needsRestart },
+      stopped: gone.filter(({ id }) => !next.has(id)).map(({ id }) => id),
+    }
+  }
+
+  /** Stops all but the one that serves the database: the others' end is written there. */
+  async stop(): Promise<void> {
+    await Promise.all(this.#retiring)
+    const stopped = [...this.#running.values()]
+      .reverse()
+      .filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !serves(planned, databaseServer.id))
+    for (const instance of stopped) await instance.unwind('stopped')
+    await this.#tell(stopped)
+  }
+
+  /** Sets up what is new for a change. When that fails, or the routes do not fit together, all of it is undone. */
+  async #prepare(fresh: readonly Instance[], next: Instances, reconfigured: readonly [Instance, PlannedPlugin][]): Promise<void> {
+    const done: [Instance, PlannedPlugin][] = []
+    try {
+      const problems = [...(await this.#setUp(fresh, next)), ...assemble(next).problems]
+      if (problems.length > 0) throw new PlanError(problems)
+      // One that did not run before, and for the same reason does not now, holds up nobody.
+      const worse = fresh.filter((instance) => !instance.isUp && (this.#running.get(instance.id)?.isUp ?? true))
+      if (worse.length > 0) throw new GatewayError('plugin_failed', `The change was not taken: ${reasons(worse)}. What ran before goes on.`)
+      for (const [instance, planned] of reconfigured) {
+        done.push([instance, instance.planned])
+        await instance.reconfigure(planned).catch((cause: unknown) => {
+          throw new GatewayError('plugin_failed', `The change was not taken: reconfigure of the plugin "${instance.id}" failed (${this.#said(cause)}).`, {
+            cause,
+          })
+        })
+      }
+    } catch (error) {
+      for (const [instance, planned] of done)
+        await instance.reconfigure(planned).catch((fault: unknown) => this.#host.onError(instance.id, 'going back to the config before', fault))
+      for (const instance of [...fresh].reverse()) await instance.unwind('stopped')
+      throw error
+    }
+  }
+
+  /** Sets these up, each after those it needs. Gives the breaches of the contract. */
+  async #setUp(fresh: readonly Instance[], all: Instances): Promise<readonly Problem[]> {
+    const problems: Problem[] = []
+    const running = new Map<string, Promise<void>>()
+    const service = (id: string) =>
+      this.#host.kernelService(id) ??
+      [...all.values()]
+        .find((each) => each.isUp && each.services().get(id) !== undefined)
+        ?.services()
+        .get(id)
+    for (const instance of fresh) {
+      const { plugin, needs, after } = instance.planned
+      const setUp = async () => {
+        const missing = needs.find((id) => !all.get(id)?.isUp || problems.some((problem) => problem.where === id))
+        if (missing !== undefined) return block(instance, missing)
+        try {
+          if (plugin.migrations) await this.#host.migrate(plugin.id, plugin.migrations)
+          problems.push(...(await instance.setup(service)))
+          const log = instance.services().get(eventLog.id)
+          if (log) await this.#host.bus.open(log as EventLog)
+        } catch (error) {
+          await this.#fail(instance, 'setup', error)
+        }
+      }
+      running.set(plugin.id, Promise.all(after.map((id) => running.get(id))).then(setUp))
+    }
+    await Promise.all(running.values())
+    return problems
+  }
+
+  /** Runs every `ready` at once; one that throws fails its plugin, and blocks those that need it. */
+  async #makeReady(fresh: readonly Instance[]): Promise<void> {
+    await Promise.all(fresh.filter(({ isUp }) => isUp).map((instance) => instance.ready().catch((error) => this.#fail(instance, 'ready', error))))
+    const all = this.#running
+    for (const instance of all.values()) {
+      const missing = instance.state === 'ready' ? instance.planned.needs.find((id) => all.get(id)?.state !== 'ready') : undefined
+      if (missing === undefined) continue
+      await instance.unwind('failed')
+      block(instance, missing)
+    }
+    if (fresh.some(({ state }) => state !== 'ready')) this.#host.setTable(assemble(all).table)
+  }
+
+  /** Ends those that were replaced, once what they have begun is over; the change does not wait for it. */
+  #retire(gone: readonly Instance[]): void {
+    const groups = new Set(gone.flatMap(({ compiled }) => compiled?.groups ?? []))
+    const retiring = this.#host.drain(groups).then(async () => {
+      const ended = [...gone].reverse().filter(({ isUp }) => isUp)
+      for (const instance of ended) await instance.unwind('stopped')
+      await this.#tell(ended)
+    })
+    this.#retiring.add(retiring)
+    void retiring.catch((error: unknown) => this.#host.onError('kernel', 'stopping replaced plugins', error)).finally(() => this.#retiring.delete(retiring))
+  }
+
+  async #fail(instance: Instance, what: string, error: unknown): Promise<void> {
+    this.#host.onError(instance.id, what, error)
+    await instance.unwind('failed', `${what}: ${this.#said(error)}`)
+  }
+
+  #said(error: unknown): string {
+    return this.#host.redact(error instanceof Error ? error.message : String(error))
+  }
+
+  /** Publishes the states. */
+  async #tell(instances: readonly Instance[]): Promise<void> {
+    const tell = async ({ id, state, reason = 'unknown', planned: { plugin } }: Instance) => {
+      const event = stateEvents[state as Exclude<PluginState, 'pending'>]
+      const data = { plugin: id, version: plugin.version }
+      if (event) await this.#host.bus.publish('kernel', event, state === 'failed' || state === 'blocked' ? { ...data, reason } : data)
+    }
+    await Promise.all(instances.map(tell))
+  }
+}
+
+const stateEvents = { ready: pluginReady, failed: pluginFailed, blocked: pluginBlocked, stopped: pluginStopped } as const
+
+function assemble(instances: Instances): { table: RouteTable; problems: Problem[] } {
+  return assembleTable([...instances.values()].map(tableEntry))
+}
+
+/** The table's entry for a plugin as it stands. */
+function tableEntry({ id, isUp, state, reason = 'it is not running', compiled, planned }: Instance): TableEntry {
+  if (isUp && compiled) return { state: 'ready', compiled }
+  return { state: state === 'blocked' || state === 'stopped' ? state : 'failed', plugin: id, paths: planned.plugin.paths ?? [], reason }
+}
+
+function block(instance: Instance, missing: string): void {
+  instance.state = 'blocked'
+  instance.reason = `it requires the plugin "${missing}", which is not running`
+}
+
+/** True if it provides the service. */
+function serves({ plugin }: PlannedPlugin, service: string): boolean {
+  return providedBy(plugin).includes(service)
+}
+
+/** What everything stands on cannot be exchanged while it runs. */
+function isFoundation(planned: PlannedPlugin): boolean {
+  return serves(planned, databaseServer.id) || serves(planned, eventLog.id)
+}
+
+function reasons(instances: readonly Instance[]): string {
+  return instances.map(({ id, reason }) => `the plugin "${id}" (${reason})`).join(' and ')
+}
+
+/** What must not be missing while its plugin is on: who may come in, and how often. */
+const closed: readonly string[] = [authMethods.id, requestLimits.id]
+
+/** A gateway without its event log, without an auth method or a limit it was to have, or without a plugin that says `abort`, must not serve. */
+function refuseIfFatal(instances: readonly Instance[]): void {
+  const fatal = instances.filter(
+    ({ isUp, planned }) =>
+      !isUp && (planned.onFailure === 'abort' || serves(planned, eventLog.id) || (planned.plugin.adds ?? []).some(({ id }) => closed.includes(id))),
+  )
+  if (fatal.length === 0) return
+  throw new GatewayError('plugin_failed', `The gateway does not start without ${reasons(fatal)}; mend it, or switch it off with enabled = false.`)
+}

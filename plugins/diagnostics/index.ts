@@ -1,0 +1,45 @@
+/** The plugin `diagnostics`: says who blocked the event loop, and what is wrong with an installation. */
+import { definePlugin, kernel, statSources, t } from 'portico'
+import { startSampler } from './sampler.ts'
+import { startWatchdog } from './watchdog.ts'
+
+export default definePlugin({
+  id: 'diagnostics',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Names who blocks the event loop; portico doctor',
+  config: t.Object({
+    blockedMs: t.Integer({ minimum: 50, maximum: 60_000, default: 500, description: 'ms from which on a blocked event loop is reported' }),
+    sample: t.Boolean({ default: true, description: 'Looks twenty times a second where the code is, so that who blocked the loop can be named' }),
+  }),
+  requires: { kernel },
+  adds: [statSources],
+  commands: [{ name: 'doctor', summary: 'Say what is wrong, and what mends it', load: () => import('./cli.ts') }],
+  setup(ctx) {
+    const { kernel } = ctx.services
+    const counters = { 'loop.blocked': 0, 'loop.blocked.milliseconds': 0 }
+    ctx.add(statSources, () => ({ gauges: {}, counters }))
+    return {
+      async ready() {
+        const sampler = ctx.config.sample
+          ? await startSampler().catch((error: unknown) => {
+              ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
+              return null
+            })
+          : null
+        if (sampler) ctx.defer(() => sampler.stop())
+        const stop = startWatchdog({
+          ...{ thresholdMs: ctx.config.blockedMs, sampler },
+          blame: kernel.blame,
+          onBlocked(plugin, ms, place) {
+            counters['loop.blocked']++
+            counters['loop.blocked.milliseconds'] += Math.round(ms)
+            const where = place ? ` in ${place.name} (${place.files[0]}:${place.line})` : ''
+            kernel.report(plugin, 'the event loop', new Error(`it was blocked for ${Math.round(ms)} ms${where}. Nobody else was served meanwhile.`))
+          },
+        })
+        ctx.defer(stop)
+      },
+    }
+  },
+})

@@ -1,0 +1,26 @@
+/** The rows of the benchmark, in the order of the page. */
+import type { Row } from './row.ts'
+import { chatLatency, chatThroughput } from './rows/chat.ts'
+import { durable, publish } from './rows/events.ts'
+import { idleMemory, soak } from './rows/memory.ts'
+import { models } from './rows/models.ts'
+import { fanOut, idle } from './rows/readers.ts'
+import { routes } from './rows/routes.ts'
+import { start, startOnPostgres } from './rows/start.ts'
+import { pacedStreams } from './rows/streams.ts'
+
+export const rows: readonly Row[] = [
+  models,
+  chatThroughput,
+  chatLatency,
+  pacedStreams,
+  fanOut,
+  idle,
+  publish,
+  durable,
+  start,
+  startOnPostgres,
+  idleMemory,
+  soak,
+  routes,
+]

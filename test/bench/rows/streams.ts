@@ -1,0 +1,28 @@
+/** Many model streams at the pace of a model: how soon the first token comes, and whether the stream stutters. */
+import { startScript } from '../process.ts'
+import type { Row } from '../row.ts'
+import { prepareProxies } from './chat.ts'
+
+const streams = 512
+const seconds = 4
+const first = (share: string) => `${streams} streams of 50 tokens/s at once: ${share} of the time to the first token, against the same raw proxy`
+
+export const pacedStreams: Row = {
+  id: 'streams',
+  figures: [
+    { id: 'streams-p50', title: first('median'), unit: 'ms', digits: 2, bound: { most: 1.3 } },
+    { id: 'streams-p95', title: first('95th percentile'), unit: 'ms', digits: 2, bound: { most: 1.3 } },
+    { id: 'streams-stalls', title: 'the same: gaps of more than 250 ms between two tokens', unit: '', digits: 0, bound: { over: 0 } },
+  ],
+  async prepare(scope, bench) {
+    const { raw, url, key } = await prepareProxies(scope, bench)
+    const measure = async (origin: string) => {
+      await using own = new AsyncDisposableStack()
+      const client = await startScript(own, 'bun', './clients/streams.ts', [origin, key, String(streams), String(seconds)])
+      const { p50, p95, stalls, tokens } = JSON.parse(client.firstLine) as { p50: number; p95: number; stalls: number; tokens: number }
+      if (tokens < streams * 50 * seconds * 0.5) throw new Error(`${origin}: ${tokens} tokens in ${seconds} s: the machine does not keep the pace`)
+      return [p50, p95, stalls]
+    }
+    return { baseline: () => measure(raw), gateway: () => measure(url) }
+  },
+}

@@ -1,0 +1,79 @@
+/** A disk without space left: clear refusals, nothing lost that was acknowledged, and it goes on by itself once there is space. Needs root, to mount a disk of its own. */
+import { describe, expect, test } from 'bun:test'
+import { mkdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { startDatabaseLoad } from '../fixtures/database-load.ts'
+import { runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { until } from '../fixtures/until.ts'
+
+/** A small disk in memory, and what fills it. */
+async function mountDisk(size: string) {
+  const folder = join(tmpdir(), `portico-disk-${crypto.randomUUID()}`)
+  await mkdir(folder)
+  const run = (...command: string[]) => Bun.spawnSync(command, { stdout: 'ignore', stderr: 'ignore' })
+  if (!run('mount', '-t', 'tmpfs', '-o', `size=${size}`, 'none', folder).success) throw new Error('A disk could not be mounted: run this as root.')
+  const ballast = join(folder, 'ballast')
+  return {
+    folder,
+    /** To the last block. */
+    fill: () => void run('dd', 'if=/dev/zero', `of=${ballast}`, 'bs=4k'),
+    makeSpace: () => rm(ballast),
+    async [Symbol.asyncDispose]() {
+      run('umount', '-l', folder)
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
+
+const isPossible =
+  process.getuid?.() === 0 &&
+  process.platform === 'linux' &&
+  (await mountDisk('1m')
+    .then(async (disk) => {
+      await disk[Symbol.asyncDispose]()
+      return true
+    })
+    .catch(() => false))
+
+describe.each(isPossible ? runtimes : [])('on %s, as root, who may mount a small disk: the disk of the embedded database is full', (runtime) => {
+  test('first for its tables, then for its write-ahead log', async () => {
+    await using disk = await mountDisk('128m')
+    await using load = await startDatabaseLoad((config) => spawnGateway({ runtime, config, dataDir: join(disk.folder, 'data') }))
+    const database = { host: join(disk.folder, 'data/db'), user: 'postgres', database: 'postgres', ssl: false }
+
+    const tables = await load.during(async () => {
+      disk.fill()
+      // What is read goes on; a page more of a table is refused.
+      await until(async () => (await emit(load.gateway.url, load.gateway.token)).includes('disk'))
+      expect((await load.gateway.fetch('/api/keys')).status).toBe(200)
+      await disk.makeSpace()
+    })
+    expect(tables.chatFailures).toEqual([])
+    expect([...new Set(tables.failures.map(({ what, retryAfter }) => `${what} ${retryAfter}`))]).toEqual(['503 database_unavailable 10'])
+
+    const log = await load.during(async () => {
+      disk.fill()
+      // The next segment of the log finds no space: PostgreSQL ends itself then, and cannot start again either.
+      const client = new pg.Client(database)
+      client.on('error', () => {})
+      await client.connect()
+      await client.query('select pg_switch_wal()').catch(() => {})
+      await until(async () => (await fetch(new URL('/readyz', load.gateway.url))).status === 503)
+      await until(() => load.gateway.stderr.includes('did not open'))
+      expect(load.gateway.stderr).toMatch(/did not open.*the disk of .* is full/)
+      await disk.makeSpace()
+    })
+    expect(log.chatFailures).toEqual([])
+    expect([...new Set(log.failures.map(({ what }) => what))]).toEqual(['503 database_unavailable'])
+    expect([log.readiness.includes('down'), log.readiness.at(-1)]).toEqual([true, 'ok'])
+    await load.checkEvents(database)
+  }, 90_000)
+})
+
+/** A number that the load does not count. */
+async function emit(url: string, token: string): Promise<string> {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  return (await fetch(new URL('/emit', url), { method: 'POST', headers, body: '{"from":-1,"to":-1,"type":"whispered"}' })).text()
+}
