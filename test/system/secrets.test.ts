@@ -19,8 +19,8 @@ import { bearer } from '../fixtures/send.ts'
 import { readSse } from '../fixtures/sse-reader.ts'
 import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
 
-const plugins = [new URL('../fixtures/plugins/careless.ts', import.meta.url), new URL('../fixtures/plugins/careless-setup.ts', import.meta.url)].map(
-  fileURLToPath,
+const plugins = [new URL('../fixtures/plugins/careless.ts', import.meta.url), new URL('../fixtures/plugins/careless-setup.ts', import.meta.url)].map((url) =>
+  fileURLToPath(url),
 )
 /** How the upstreams fail; each is a provider, since what fails is left alone for a while. */
 const faults = ['none', 'badRequest', 'unauthorized', 'serverError', 'gatewayError', 'redirect', 'notJson', 'cut', 'cutStream', 'unreachable'] as const
