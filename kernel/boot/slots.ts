@@ -1,5 +1,6 @@
 /** Slots: typed lists that many plugins add to. Calls of an item's functions are guarded, so that a throw names the item's owner. */
 import { GatewayError, isGatewayError } from '../contract/errors.ts'
+import { isConnectionError } from '../store/connection-errors.ts'
 
 interface Entry {
   readonly owner: string
@@ -71,7 +72,8 @@ interface GuardOptions {
 
 function guardFunction(call: Callable, self: unknown, options: GuardOptions): Callable {
   const rethrow = (error: unknown): never => {
-    if (isGatewayError(error) || isAbort(error)) throw error
+    // A database that goes away is a normal state, and nobody's fault.
+    if (isGatewayError(error) || isAbort(error) || isConnectionError(error)) throw error
     options.onError(options.owner, `${options.slot}.${options.name}`, error)
     throw new GatewayError('plugin_failed', `Its ${options.name}() in the slot "${options.slot}" failed; the log has the cause.`, {
       plugin: options.owner,

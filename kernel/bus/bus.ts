@@ -52,7 +52,7 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
   const counters = { 'bus.published.live': 0, 'bus.published.durable': 0, 'bus.delivered': 0 }
   let watchers: readonly OwnedListener<EventDelivery>[] = []
   let durable: EventLog | undefined
-  let now: string | undefined
+  let [now, text, isNow] = [-1, '', false]
 
   function failed(owner: string, type: string, error: unknown): void {
     report(owner, `listener of "${type}"`, error)
@@ -109,15 +109,17 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
     throw new GatewayError('unavailable', 'The event log does not run yet: only what it needs itself is set up before it, and has no durable events.')
   }
 
-  /** What is published without an await between has one time: asking for it costs more than telling a listener. */
+  const forgetNow = () => {
+    isNow = false
+  }
+  /** What is published without an await between has one time, and a millisecond is written once: both cost more than telling a listener. */
   function timestamp(): string {
-    if (now === undefined) {
-      now = new Date(clock.now()).toISOString()
-      queueMicrotask(() => {
-        now = undefined
-      })
-    }
-    return now
+    if (isNow) return text
+    isNow = true
+    queueMicrotask(forgetNow)
+    const ms = clock.now()
+    if (ms !== now) [now, text] = [ms, new Date(ms).toISOString()]
+    return text
   }
 
   return {

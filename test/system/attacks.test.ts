@@ -9,7 +9,9 @@ import { bearer, createKey, outcome, send } from '../fixtures/send.ts'
 import { readSse } from '../fixtures/sse-reader.ts'
 import { until } from '../fixtures/until.ts'
 
-const plugins = ['listener', 'patient'].map((name) => fileURLToPath(new URL(`../fixtures/plugins/${name}.ts`, import.meta.url)))
+const plugins = [new URL('../fixtures/plugins/listener.ts', import.meta.url), new URL('../fixtures/plugins/patient.ts', import.meta.url)].map((url) =>
+  fileURLToPath(url),
+)
 const env = { PORTICO_TOKEN: 'canary-of-the-environment-0123456789', CANARY: 'canary-of-the-config-0123456789abcdef' }
 const config = `plugins = ${JSON.stringify(plugins)}\n[[auth-token.tokens]]\nid = "fixed"\nsecret = "env:CANARY"\nscopes = ["rpc"]\n`
 

@@ -70,7 +70,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     const dataDir = await mkdtemp(join(root, 'd-'))
     const before = Date.now()
     const first = await start({ dataDir })
-    expect(runFile(dataDir)).toEqual({ url: first.url, pid: first.pid, startedAt: expect.any(String), socket: expect.any(String) })
+    expect(runFile(dataDir)).toEqual({ url: first.url, pid: first.pid, startedAt: expect.any(String), socket: expect.any(String), certificate: null })
     const startedAt = Date.parse(runFile(dataDir).startedAt)
     expect(startedAt).toBeGreaterThanOrEqual(before)
     expect(startedAt).toBeLessThanOrEqual(Date.now())

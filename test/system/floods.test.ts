@@ -8,8 +8,10 @@ import { type GatewayProcess, runtimePath, runtimes, spawnGateway } from '../fix
 import { parsePrometheus } from '../fixtures/prometheus.ts'
 import { createKey } from '../fixtures/send.ts'
 
-const fixture = (name: string) => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url))
-const config = `plugins = [${JSON.stringify(fixture('plugins/lag.ts'))}]\n[gateway]\ntrustedProxies = ["127.0.0.1"]\n`
+const lagPlugin = fileURLToPath(new URL('../fixtures/plugins/lag.ts', import.meta.url))
+const floodChild = fileURLToPath(new URL('../fixtures/flood-child.ts', import.meta.url))
+const limitsChild = fileURLToPath(new URL('../fixtures/limits-child.ts', import.meta.url))
+const config = `plugins = [${JSON.stringify(lagPlugin)}]\n[gateway]\ntrustedProxies = ["127.0.0.1"]\n`
 /** Requests a second: thousands would show how fast two cores are, not what a wrong key costs. */
 const rate = 400
 const windowMs = 2_000
@@ -66,7 +68,7 @@ describe.each(runtimes)('on %s', (runtime) => {
   /** What a flood does in one window. */
   async function flood(mode: string) {
     const idleBefore = await median(400)
-    const child = spawn(process.execPath, [fixture('flood-child.ts'), gateway.url, String(rate), mode, ...prefixes], { stdio: ['pipe', 'pipe', 'inherit'] })
+    const child = spawn(process.execPath, [floodChild, gateway.url, String(rate), mode, ...prefixes], { stdio: ['pipe', 'pipe', 'inherit'] })
     let said = ''
     child.stdout.setEncoding('utf8').on('data', (text) => {
       said += text
@@ -112,7 +114,7 @@ describe.each(runtimes)('on %s', (runtime) => {
 
   test('200,000 addresses cost at most 20 MB, with all limits on', async () => {
     const flags = runtime === 'deno' ? ['run', '-A', '--v8-flags=--expose-gc'] : []
-    const { stdout } = await promisify(execFile)(runtimePath(runtime), [...flags, fixture('limits-child.ts')], { env: { ...process.env, NO_COLOR: '1' } })
+    const { stdout } = await promisify(execFile)(runtimePath(runtime), [...flags, limitsChild], { env: { ...process.env, NO_COLOR: '1' } })
     const cost = JSON.parse(stdout) as { rss: number; heap: number; addresses: number }
     expect(cost.addresses).toBeGreaterThan(100_000)
     expect(cost.heap).toBeLessThan(20)

@@ -19,7 +19,9 @@ import { bearer } from '../fixtures/send.ts'
 import { readSse } from '../fixtures/sse-reader.ts'
 import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
 
-const plugins = ['careless', 'careless-setup'].map((name) => fileURLToPath(new URL(`../fixtures/plugins/${name}.ts`, import.meta.url)))
+const plugins = [new URL('../fixtures/plugins/careless.ts', import.meta.url), new URL('../fixtures/plugins/careless-setup.ts', import.meta.url)].map((url) =>
+  fileURLToPath(url),
+)
 /** How the upstreams fail; each is a provider, since what fails is left alone for a while. */
 const faults = ['none', 'badRequest', 'unauthorized', 'serverError', 'gatewayError', 'redirect', 'notJson', 'cut', 'cutStream', 'unreachable'] as const
 
@@ -252,7 +254,7 @@ async function exercise({ gateway, canaries, configFile }: Run, runtime: Runtime
     ['events', 'list'],
   ]
   const options = { runtime, cwd: root, env: canaries.env }
-  for (const command of commands.flatMap((words) => [words, [...words, '--json']])) {
+  for (const command of [...commands, ['config', 'show', '--json'], ['plugins', 'list', '--json']]) {
     const said = await runPortico([...command, '--config', configFile, '--data-dir', gateway.dataDir], options)
     texts.push([`portico ${command.join(' ')}`, said.stdout + said.stderr])
   }
@@ -311,10 +313,8 @@ describe.each(runtimes)('on %s', (runtime) => {
   )
 
   test('the search finds what the gateway cannot know to be a secret: one that a plugin writes backwards, or in base64', async () => {
-    for (const leak of runtime === 'bun' ? ['reversed', 'base64'] : ['reversed']) {
-      const run = await start(runtime, { format: 'json', turn: 0, env: { PLANTED_LEAK: leak } })
-      expect([leak, findCanaries(run.canaries, await written(run))]).toEqual([leak, ['careless.token in the log']])
-    }
+    const run = await start(runtime, { format: 'json', turn: 0, env: { PLANTED_LEAK: runtime === 'bun' ? 'reversed' : 'base64' } })
+    expect(findCanaries(run.canaries, await written(run))).toEqual(['careless.token in the log'])
   }, 30_000)
 
   test('a gateway that cannot start does not say with which secret', async () => {

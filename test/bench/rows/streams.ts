@@ -13,15 +13,22 @@ export const pacedStreams: Row = {
     { id: 'streams-p50', title: first('median'), unit: 'ms', digits: 2, bound: { most: 1.3 } },
     { id: 'streams-p95', title: first('95th percentile'), unit: 'ms', digits: 2, bound: { most: 1.3 } },
     { id: 'streams-stalls', title: 'the same: gaps of more than 250 ms between two tokens', unit: '', digits: 0, bound: { over: 0 } },
+    {
+      id: 'streams-tokens',
+      title: 'the same: tokens that arrive, beginning and end included',
+      unit: 'tokens/s',
+      digits: 0,
+      bound: { least: 0.9 },
+    },
   ],
   async prepare(scope, bench) {
     const { raw, url, key } = await prepareProxies(scope, bench)
     const measure = async (origin: string) => {
       await using own = new AsyncDisposableStack()
       const client = await startScript(own, 'bun', './clients/streams.ts', [origin, key, String(streams), String(seconds)])
-      const { p50, p95, stalls, tokens } = JSON.parse(client.firstLine) as { p50: number; p95: number; stalls: number; tokens: number }
-      if (tokens < streams * 50 * seconds * 0.5) throw new Error(`${origin}: ${tokens} tokens in ${seconds} s: the machine does not keep the pace`)
-      return [p50, p95, stalls]
+      const { p50, p95, stalls, tokensPerSecond } = JSON.parse(client.firstLine) as { p50: number; p95: number; stalls: number; tokensPerSecond: number }
+      // Under the pace of the upstream the machine is full, and the times say little.
+      return [p50, p95, stalls, tokensPerSecond]
     }
     return { baseline: () => measure(raw), gateway: () => measure(url) }
   },
