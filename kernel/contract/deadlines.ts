@@ -28,46 +28,39 @@ export interface Wait extends Bagged {
 }
 
 /** The waits that are under way. The timer runs only while there are any, and keeps no process alive. */
-export class Deadlines<W extends Wait = Wait> {
-  readonly waits = new Bag<W>()
+export class Deadlines<W extends Wait = Wait> extends Bag<W> {
   #timer: ReturnType<typeof setInterval> | undefined
 
-  /** Starts a wait. */
-  start(wait: W): void {
-    this.waits.add(wait)
+  override add(wait: W): void {
+    super.add(wait)
     if (this.#timer !== undefined) return
     this.#timer = setInterval(() => this.#tick(), tickMs)
     if (typeof this.#timer === 'object') this.#timer.unref()
   }
 
-  /** Ends a wait; false if it had expired. */
-  end(wait: W): boolean {
-    return this.waits.delete(wait)
-  }
-
   #tick(): void {
     const now = performance.now()
-    for (const wait of this.waits) {
+    for (const wait of this) {
       if (wait.dueAt > now) wait.poll?.()
-      else if (this.end(wait)) wait.expire()
+      else if (this.delete(wait)) wait.expire()
     }
-    if (this.waits.size > 0) return
+    if (this.size > 0) return
     clearInterval(this.#timer)
     this.#timer = undefined
   }
 }
 
-const deadlines = new Deadlines()
+const waits = new Deadlines()
 
 /** Settles like `work`, or after `ms` rejects with what `late` makes. A result that comes all the same is given to `discard`. */
 export function inTime<T>(work: Promise<T>, ms: number, late: () => unknown, discard?: (result: T) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const wait: Wait = { place: undefined, dueAt: performance.now() + ms, expire: () => reject(late()) }
-    deadlines.start(wait)
+    waits.add(wait)
     work.then(
-      (result) => (deadlines.end(wait) ? resolve(result) : discard?.(result)),
+      (result) => (waits.delete(wait) ? resolve(result) : discard?.(result)),
       (error) => {
-        deadlines.end(wait)
+        waits.delete(wait)
         reject(error)
       },
     )

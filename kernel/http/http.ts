@@ -84,7 +84,7 @@ export class Http {
   handle(request: Request, peer: Peer): Response | Promise<Response> {
     this.#total++
     const context = new Context(this.#host, request, peer, this.#options.clock.now())
-    this.#underWay.start(context)
+    this.#underWay.add(context)
     let answer: Response | Promise<Response>
     try {
       answer = this.#answer(context)
@@ -92,7 +92,7 @@ export class Http {
       answer = context.fail(error)
     }
     if (answer instanceof Promise) return this.#inTime(context, answer)
-    this.#underWay.end(context)
+    this.#underWay.delete(context)
     return this.#finish(context, answer)
   }
 
@@ -100,7 +100,7 @@ export class Http {
   revoke(via: string): void {
     this.#gate.revoke(via)
     this.#connections.end('revoked', ({ context }) => context.principal.via === via)
-    for (const context of this.#underWay.waits) if (context.principal.via === via) context.revoke()
+    for (const context of this.#underWay) if (context.principal.via === via) context.revoke()
   }
 
   /** New requests are answered 503 from now on; event streams and sockets end (1001). */
@@ -117,7 +117,7 @@ export class Http {
     this.#connections.end('stopping', ({ kind, context }) => kind === 'events' && isMeant(context))
     if (await this.#isIdle(deadlineMs, isMeant)) return
     this.#connections.end('stopping', ({ context }) => isMeant(context))
-    for (const context of this.#underWay.waits) if (isMeant(context)) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
+    for (const context of this.#underWay) if (isMeant(context)) context.abort(new GatewayError('unavailable', 'The gateway is stopping.'))
     await this.#isIdle(500, isMeant)
   }
 
@@ -141,7 +141,7 @@ export class Http {
   stats(): KernelStats {
     return {
       gauges: {
-        requests_in_flight: this.#underWay.waits.size,
+        requests_in_flight: this.#underWay.size,
         streams_events: this.#connections.count('events'),
         streams_work: this.#connections.count('work'),
         cached_tokens: this.#gate.cached,
@@ -154,7 +154,7 @@ export class Http {
 
   /** Whether nothing is under way any more, at the latest after `ms`. */
   async #isIdle(ms: number, isMeant: (context: Context) => boolean): Promise<boolean> {
-    const isIdle = () => ![...this.#underWay.waits].some(isMeant) && !this.#connections.some(({ kind, context }) => kind === 'work' && isMeant(context))
+    const isIdle = () => ![...this.#underWay].some(isMeant) && !this.#connections.some(({ kind, context }) => kind === 'work' && isMeant(context))
     for (const until = performance.now() + ms; !isIdle() && performance.now() < until; ) await new Promise((resolve) => setTimeout(resolve, 10))
     return isIdle()
   }
@@ -222,7 +222,7 @@ export class Http {
   #inTime(context: Context, answer: Promise<Response>): Promise<Response> {
     return new Promise((resolve) => {
       const settle = (response: Response) => {
-        if (this.#underWay.end(context)) resolve(this.#finish(context, response))
+        if (this.#underWay.delete(context)) resolve(this.#finish(context, response))
         else response?.body?.cancel().catch(() => {})
       }
       context.expire = () => {

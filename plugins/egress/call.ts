@@ -33,8 +33,8 @@ export class Call {
   /** Aborts with `upstream_timeout` after `ms`, unless the returned function is called before. */
   limit(ms: number, message: string): () => void {
     const wait = { dueAt: performance.now() + ms, expire: () => this.abort(new GatewayError('upstream_timeout', message)) }
-    this.#deadlines.start(wait)
-    return this.defer(() => void this.#deadlines.end(wait))
+    this.#deadlines.add(wait)
+    return this.defer(() => void this.#deadlines.delete(wait))
   }
 
   /** Has something done at the end; the returned function does it now instead. */
