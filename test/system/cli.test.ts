@@ -121,7 +121,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     expect((await portico(`keys revoke ${keys[0].id}`, { dataDir })).stdout).toBe(`${keys[0].id} is revoked.\n`)
     expect((await portico('keys revoke key_none', { dataDir })).code).toBe(1)
     expect((await json('plugins list', dataDir)).plugins).toContainEqual(expect.objectContaining({ id: 'auth-token', state: 'ready' }))
-    expect(await json('config show bus', dataDir)).toEqual({ retention: { maxAgeDays: 7, maxRows: 1_000_000 } })
+    expect(await json('config show event-log', dataDir)).toEqual({ retention: { maxAgeDays: 7, maxRows: 1_000_000 } })
     expect((await json('events list', dataDir)).map(({ type }: { type: string }) => type)).toContain('key:created')
     expect(existsSync(join(dataDir, 'run.json'))).toBe(false)
     expect(await portico('status', { dataDir })).toMatchObject({ code: 1, stdout: expect.stringContaining('No gateway is running') })

@@ -30,8 +30,9 @@ describe.each(runtimes)('on %s', (runtime) => {
     }
     expect(leaves.sort()).toEqual(
       [
-        ...['config check', 'config schema', 'config show', 'events list', 'events tail', 'keys create', 'keys list', 'keys revoke', 'keys rotate'],
-        ...['plugins inspect', 'plugins list', 'start', 'status'],
+        ...['backup', 'config check', 'config reload', 'config schema', 'config set', 'config show', 'doctor', 'events list', 'events tail'],
+        ...['keys create', 'keys list', 'keys revoke', 'keys rotate', 'plugins disable', 'plugins enable', 'plugins inspect', 'plugins list'],
+        ...['plugins reload', 'restore', 'start', 'status'],
       ].sort(),
     )
     for (const leaf of leaves) {

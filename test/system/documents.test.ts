@@ -70,7 +70,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     const kernels = listed.filter((type) => !owned.includes(type))
     expect(listed).toEqual([...owned, ...kernels].sort())
     expect(kernels).toContain('plugin:ready')
-    for (const type of kernels) expect(type).toMatch(/^(plugin|config|system|gateway|kernel):/)
+    for (const type of kernels) expect(type).toMatch(/^(plugin|config|system|audit|security|secret):/)
   })
 
   test('the metrics pass a strict parser after all kinds of requests', async () => {
