@@ -2,11 +2,12 @@
  * The worker thread: opens PGlite in the folder it is told first, and serves it on a unix socket. Started by workers.ts, told by pglite.ts, whose caller holds the data folder's lock.
  * Told `stop` it closes and ends; told anything else it answers.
  */
-import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parentPort } from 'node:worker_threads'
+import { gunzipSync } from 'node:zlib'
 import type { PGlite } from '@electric-sql/pglite'
 import { createWireServer } from './wire.ts'
 
@@ -65,9 +66,21 @@ async function open(): Promise<PGlite> {
   const dataDir = join(folder, 'data')
   const created = join(folder, 'created')
   if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule })
-  rmSync(dataDir, { recursive: true, force: true })
-  const image = await import('@electric-sql/pglite-prepopulatedfs')
-  const database = await PGlite.create({ dataDir, pgliteWasmModule, loadDataDir: await image.dataDir() })
+  await unpackImage(dataDir)
+  const database = await PGlite.create({ dataDir, pgliteWasmModule })
   writeFileSync(created, '')
   return database
+}
+
+/** Writes the image's files ourselves: through the library's own file system it takes six times as long. */
+async function unpackImage(dataDir: string): Promise<void> {
+  const [image, { parseTar }] = await Promise.all([import('@electric-sql/pglite-prepopulatedfs'), import('nanotar')])
+  const files = parseTar(gunzipSync(await (await image.dataDir()).arrayBuffer()))
+  rmSync(dataDir, { recursive: true, force: true })
+  mkdirSync(dataDir, { mode: 0o700 })
+  for (const { name, type, data = new Uint8Array() } of files) {
+    const path = join(dataDir, name)
+    mkdirSync(type === 'directory' ? path : dirname(path), { recursive: true, mode: 0o700 })
+    if (type === 'file') writeFileSync(path, data, { mode: 0o600 })
+  }
 }
