@@ -12,7 +12,7 @@ const connectMs = 10_000
 export async function fetchPinned(url: URL, { method, headers, body, signal }: RequestInit, certificate: Certificate): Promise<Response> {
   const socket = await connectPinned(url, certificate)
   const { promise, resolve, reject } = Promise.withResolvers<Response>()
-  const sent = request(url, {
+  const sent = request(url.href, {
     ...{ method, headers: { ...Object.fromEntries(new Headers(headers)), connection: 'close' }, signal: signal ?? undefined },
     // It was checked, and more strictly, before the request was made.
     ...{ createConnection: () => socket, rejectUnauthorized: false },

@@ -122,7 +122,7 @@ describe('two gateways on one PostgreSQL', () => {
 
   test('say what they run on, and keep the address of the database to themselves', async () => {
     const run = JSON.parse(readFileSync(join(nodes.bun.dataDir, 'run.json'), 'utf8'))
-    expect(run).toEqual({ url: nodes.bun.url, pid: nodes.bun.pid, startedAt: expect.stringMatching(/^\d{4}-.*Z$/), socket: null })
+    expect(run).toEqual({ url: nodes.bun.url, pid: nodes.bun.pid, startedAt: expect.stringMatching(/^\d{4}-.*Z$/), socket: null, certificate: null })
     expect(await (await nodes.deno.fetch('/api/config')).text()).not.toContain(database)
     for (const { stdout, stderr } of started) expect(stdout + stderr).not.toContain(database)
     const { code, stdout } = await runPortico(['status', '--json', '--data-dir', nodes.deno.dataDir], { runtime: 'deno' })
