@@ -23,6 +23,7 @@ const wellFormedTrace = /^00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f
 const defaultDeadline = 30_000
 /** Stands where an error is; it is never sent. */
 const failed = new Response(null, { status: 500 })
+const nothing = () => {}
 
 /** The context of one request. */
 export class Context implements RequestContext, RequestRecord, Wait {
@@ -37,7 +38,7 @@ export class Context implements RequestContext, RequestRecord, Wait {
   dueAt = this.begun + defaultDeadline
   place: number | undefined
   /** Answers in the handler's stead. */
-  expire: () => void = () => {}
+  expire: () => void = nothing
   /** Where the query begins in `url` (the `?`), -1 without one; and the path. Set by the door. */
   queryAt = -1
   path = ''
@@ -55,9 +56,10 @@ export class Context implements RequestContext, RequestRecord, Wait {
   /** Set when it is finished. */
   status = 0
   seconds = 0
-  #address: string | undefined
-  #loopback: boolean | undefined
-  #abort: AbortController | undefined
+  // Not #private: that costs a tenth of a microsecond for each field of each request.
+  private knownAddress: string | undefined
+  private isLoopback: boolean | undefined
+  private aborter: AbortController | undefined
 
   constructor(host: ContextHost, request: Request, peer: Peer, startedAt: number) {
     this.host = host
@@ -70,16 +72,16 @@ export class Context implements RequestContext, RequestRecord, Wait {
   }
 
   get address(): string {
-    this.#address ??= clientAddress(this.peer.address, this.request.headers, this.host.proxies)
-    return this.#address
+    this.knownAddress ??= clientAddress(this.peer.address, this.request.headers, this.host.proxies)
+    return this.knownAddress
   }
 
   get loopback(): boolean {
-    this.#loopback ??= this.#isNear() && !isForwarded(this.request.headers)
-    return this.#loopback
+    this.isLoopback ??= this.isNear() && !isForwarded(this.request.headers)
+    return this.isLoopback
   }
 
-  #isNear(): boolean {
+  private isNear(): boolean {
     const { isLocal } = this.peer
     if (isLocal === undefined && this.peer.address === '') return true
     return this.host.boundToLoopback && this.host.proxies === null && (isLocal ?? isLoopbackAddress(this.peer.address))
@@ -110,12 +112,12 @@ export class Context implements RequestContext, RequestRecord, Wait {
   }
 
   get signal(): AbortSignal {
-    if (!this.#abort) {
-      this.#abort = new AbortController()
+    if (!this.aborter) {
+      this.aborter = new AbortController()
       this.peer.watch?.()
       if (this.revocation) this.abort(this.revocation)
     }
-    return this.#abort.signal
+    return this.aborter.signal
   }
 
   /**
@@ -123,7 +125,7 @@ export class Context implements RequestContext, RequestRecord, Wait {
    * `cancel()` tells, and Deno aborts `request.signal` after good answers too.
    */
   poll(): void {
-    if (this.#abort?.signal.aborted === false && this.request.signal.aborted)
+    if (this.aborter?.signal.aborted === false && this.request.signal.aborted)
       this.abort(new GatewayError('unavailable', 'The client left before the answer began.'))
   }
 
@@ -135,7 +137,7 @@ export class Context implements RequestContext, RequestRecord, Wait {
 
   /** Aborts `signal`, if anybody has it. */
   abort(reason: unknown): void {
-    this.#abort?.abort(reason)
+    this.aborter?.abort(reason)
   }
 
   /** Answers with the error, or with the one that came before it. */

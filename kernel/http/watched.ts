@@ -12,7 +12,7 @@ export function watched(context: Context, answer: Response, report: Report): Res
   const { target, request } = context
   if (answer === undefined || target === undefined || answer.bodyUsed) return answer
   const type = answer.headers.get('content-type') ?? ''
-  if (!streamed.test(type) && (!target.group.options.stream || type.startsWith('application/json'))) return answer
+  if (type === 'application/json' || type.startsWith('application/json;') || (!streamed.test(type) && !target.group.options.stream)) return answer
   const { body } = answer
   if (body === null || body.locked || isSelfReporting(body)) return answer
   const reader = body.getReader()

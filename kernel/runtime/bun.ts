@@ -11,28 +11,29 @@ type Wire = ReturnType<typeof bunAdapter>
 const idleSeconds = 255
 
 class BunPeer implements RuntimePeer {
-  readonly #request: Request
-  readonly #server: BunServer
-  readonly #wire: Wire
+  // Not #private: one of these is made for every request.
+  private readonly request: Request
+  private readonly server: BunServer
+  private readonly wire: Wire
   readonly isLocal: boolean
 
   constructor(request: Request, server: BunServer, wire: Wire, isLocal: boolean) {
-    this.#request = request
-    this.#server = server
-    this.#wire = wire
+    this.request = request
+    this.server = server
+    this.wire = wire
     this.isLocal = isLocal
   }
 
   get address(): string {
-    return this.#server.requestIP(this.#request)?.address ?? 'unknown'
+    return this.server.requestIP(this.request)?.address ?? 'unknown'
   }
 
   idleTimeout(seconds: number): void {
-    this.#server.timeout(this.#request, seconds)
+    this.server.timeout(this.request, seconds)
   }
 
   upgrade(context: object): Promise<Response | undefined> {
-    return this.#wire.handleUpgrade(Object.assign(this.#request, { context }), this.#server as never)
+    return this.wire.handleUpgrade(Object.assign(this.request, { context }), this.server as never)
   }
 }
 
