@@ -2,7 +2,7 @@
 import type { RawConfig } from '../config/index.ts'
 import { type DatabaseServer, databaseServer } from '../contract/database.ts'
 import { GatewayError } from '../contract/errors.ts'
-import type { Clock, Plugin } from '../contract/plugin.ts'
+import type { Clock } from '../contract/plugin.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
 import { lockDataDir } from '../store/lock.ts'
 import { openStore, type Store } from '../store/open.ts'
@@ -37,11 +37,6 @@ export interface Data {
 export const noDatabase: Problem = {
   ...{ where: 'database', key: 'url', what: 'there is no database: this is not set, and no loaded plugin serves one' },
   expected: '"postgres://…", or the plugin pglite, which embeds one, to be enabled',
-}
-
-/** True for a plugin that provides the service, by default the one that serves the database. */
-export function isProvider({ plugin }: { plugin: Plugin }, service = databaseServer.id): boolean {
-  return Object.values(plugin.provides ?? {}).some(({ id }) => id === service)
 }
 
 /** Opens it. Nobody else touches the folder from the lock on, until the last thing pushed to `undo` here is undone. */

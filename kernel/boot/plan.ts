@@ -81,9 +81,9 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   return { order, resolved, sections, events: [...events.values()], scopes: [...scopes.values()], problems }
 }
 
-/** The ids of the services a plugin provides. */
-export function providedBy({ provides = {} }: Plugin): string[] {
-  return Object.values(provides).map(({ id }) => id)
+/** True for a plugin that provides the service, by default the one that serves the database. */
+export function isProvider({ plugin: { provides = {} } }: Pick<LoadedPlugin, 'plugin'>, service = databaseServer.id): boolean {
+  return Object.values(provides).some(({ id }) => id === service)
 }
 
 function distinct(loaded: readonly LoadedPlugin[], problems: Problem[]): LoadedPlugin[] {

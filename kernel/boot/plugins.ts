@@ -1,6 +1,5 @@
 /** The plugins that run: set up in dependency order, changed beside each other, stopped; and the events and states that go with it. */
 import { isDeepStrictEqual } from 'node:util'
-import { databaseServer } from '../contract/database.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { type EventLog, eventLog } from '../contract/event-log.ts'
 import type { PluginChange, PluginState } from '../contract/kernel-service.ts'
@@ -11,7 +10,7 @@ import type { CompiledGroup } from '../http/compile.ts'
 import { assembleTable, type RouteTable, type TableEntry } from '../http/table.ts'
 import { Instance, type InstanceHost } from './instance.ts'
 import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
-import { type Plan, type PlannedPlugin, providedBy } from './plan.ts'
+import { isProvider, type Plan, type PlannedPlugin } from './plan.ts'
 
 /** What the plugins run on. */
 export interface PluginsHost extends InstanceHost {
@@ -85,13 +84,13 @@ export class Plugins {
         fresh.push(instance)
       }
     }
-    await this.#prepare(fresh, next, reconfigured)
+    const table = await this.#prepare(fresh, next, reconfigured)
     const gone = [...before.values()].filter((instance) => next.get(instance.id) !== instance)
     for (const instance of gone) instance.withdraw()
     this.#host.bus.register(plan.events)
     for (const instance of fresh) if (instance.isUp) instance.activate()
     this.#running = next
-    this.#host.setTable(assemble(next).table)
+    this.#host.setTable(table)
     await this.#makeReady(fresh)
     this.#retire(gone)
     await this.#tell(fresh)
@@ -106,18 +105,18 @@ export class Plugins {
   /** Stops all but the one that serves the database: the others' end is written there. */
   async stop(): Promise<void> {
     await Promise.all(this.#retiring)
-    const stopped = [...this.#running.values()]
-      .reverse()
-      .filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !serves(planned, databaseServer.id))
+    const stopped = [...this.#running.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
     for (const instance of stopped) await instance.unwind('stopped')
     await this.#tell(stopped)
   }
 
-  /** Sets up what is new for a change. When that fails, or the routes do not fit together, all of it is undone. */
-  async #prepare(fresh: readonly Instance[], next: Instances, reconfigured: readonly [Instance, PlannedPlugin][]): Promise<void> {
+  /** Sets up what is new for a change, and gives the table with it. When that fails, or the routes do not fit together, all of it is undone. */
+  async #prepare(fresh: readonly Instance[], next: Instances, reconfigured: readonly [Instance, PlannedPlugin][]): Promise<RouteTable> {
     const done: [Instance, PlannedPlugin][] = []
     try {
-      const problems = [...(await this.#setUp(fresh, next)), ...assemble(next).problems]
+      const breaches = await this.#setUp(fresh, next)
+      const { table, problems: conflicts } = assemble(next)
+      const problems = [...breaches, ...conflicts]
       if (problems.length > 0) throw new PlanError(problems)
       // One that did not run before, and for the same reason does not now, holds up nobody.
       const worse = fresh.filter((instance) => !instance.isUp && (this.#running.get(instance.id)?.isUp ?? true))
@@ -130,6 +129,7 @@ export class Plugins {
           })
         })
       }
+      return table
     } catch (error) {
       for (const [instance, planned] of done)
         await instance.reconfigure(planned).catch((fault: unknown) => this.#host.onError(instance.id, 'going back to the config before', fault))
@@ -230,14 +230,9 @@ function block(instance: Instance, missing: string): void {
   instance.reason = `it requires the plugin "${missing}", which is not running`
 }
 
-/** True if it provides the service. */
-function serves({ plugin }: PlannedPlugin, service: string): boolean {
-  return providedBy(plugin).includes(service)
-}
-
 /** What everything stands on cannot be exchanged while it runs. */
 function isFoundation(planned: PlannedPlugin): boolean {
-  return serves(planned, databaseServer.id) || serves(planned, eventLog.id)
+  return isProvider(planned) || isProvider(planned, eventLog.id)
 }
 
 function reasons(instances: readonly Instance[]): string {
@@ -251,7 +246,7 @@ const closed: readonly string[] = [authMethods.id, requestLimits.id]
 function refuseIfFatal(instances: readonly Instance[]): void {
   const fatal = instances.filter(
     ({ isUp, planned }) =>
-      !isUp && (planned.onFailure === 'abort' || serves(planned, eventLog.id) || (planned.plugin.adds ?? []).some(({ id }) => closed.includes(id))),
+      !isUp && (planned.onFailure === 'abort' || isProvider(planned, eventLog.id) || (planned.plugin.adds ?? []).some(({ id }) => closed.includes(id))),
   )
   if (fatal.length === 0) return
   throw new GatewayError('plugin_failed', `The gateway does not start without ${reasons(fatal)}; mend it, or switch it off with enabled = false.`)

@@ -1,18 +1,10 @@
 /** An event of the log as it is handed round: its JSON goes from the row to its readers as it stands, and is parsed when a listener wants it. */
-import { type GatewayEvent, type LoggedEvent, toCursor } from 'portico'
+import { type EventRecord, type GatewayEvent, type LoggedEvent, toCursor } from 'portico'
 
-/** A row of the log, as `pg` gives it. */
-export interface LogRow {
+/** A record of the log, as `pg` gives it. */
+export interface LogRow extends Omit<EventRecord, 'time'> {
   readonly id: string
-  readonly uid: string
-  readonly type: string
-  readonly source: string
-  readonly subject: string | null
-  readonly principal: string | null
-  readonly trace: string | null
   readonly time: Date
-  /** JSON. */
-  readonly data: string
 }
 
 /** The event of a row. */
