@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'bun:test'
+import { readFile } from 'node:fs/promises'
 import { defineEvent, definePlugin, defineService, type EventLog, type EventRecord, eventLog, type LoggedEvent, type LogSink, rpc, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/bus.ts'
@@ -99,14 +100,16 @@ describe('the event log', () => {
     expect(steps).toEqual(['talker', 'heard 1'])
   })
 
-  test('that cannot be set up or started keeps the gateway from starting, whatever the config says, and nobody else is set up', async () => {
+  test('that cannot be set up or started keeps the gateway from starting, whatever the config says; nothing is left of the others', async () => {
     const steps: string[] = []
     const broken = (start: () => Promise<void>) =>
       definePlugin({ ...base, id: 'broken-log', provides: { eventLog }, setup: () => ({ services: { eventLog: { start, stop: async () => {} } as never } }) })
     const away = broken(() => Promise.reject(new Error('the disk is full')))
     const config = '[broken-log]\nonFailure = "continue"\n'
     await expect(startTestGateway({ only: [away, talker(steps)], config })).rejects.toThrow(/without the plugin "broken-log" \(setup: the disk is full\)/)
-    expect(steps).toEqual([])
+    const slow = broken(() => readFile(import.meta.path).then(() => Promise.reject(new Error('the disk is full'))))
+    await expect(startTestGateway({ only: [slow, talker(steps)], config })).rejects.toThrow(/without the plugin "broken-log" \(setup: the disk is full\)/)
+    expect(steps).toEqual(['talker', 'talker undone'])
   })
 
   test('that nobody provides is a problem of the plan, by name', async () => {

@@ -29,6 +29,7 @@ export class Plugins {
   readonly #host: PluginsHost
   readonly #retiring = new Set<Promise<void>>()
   #running: Instances = new Map()
+  #telling: Promise<void> | undefined
 
   constructor(host: PluginsHost) {
     this.#host = host
@@ -52,7 +53,7 @@ export class Plugins {
     this.#host.setTable(assembled.table)
     await this.#makeReady(all)
     refuseIfFatal(all)
-    await this.#tell(all)
+    this.#telling = this.#tell(all).catch((error: unknown) => this.#host.onError('kernel', 'telling that the plugins are ready', error))
   }
 
   /**
@@ -104,7 +105,7 @@ export class Plugins {
 
   /** Stops all but the one that serves the database: the others' end is written there. */
   async stop(): Promise<void> {
-    await Promise.all(this.#retiring)
+    await Promise.all([this.#telling, ...this.#retiring])
     const stopped = [...this.#running.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
     for (const instance of stopped) await instance.unwind('stopped')
     await this.#tell(stopped)
@@ -138,10 +139,11 @@ export class Plugins {
     }
   }
 
-  /** Sets these up, each after those it needs. Gives the breaches of the contract. */
+  /** Sets these up, each after those it needs, and starts the log. Gives the breaches of the contract. */
   async #setUp(fresh: readonly Instance[], all: Instances): Promise<readonly Problem[]> {
     const problems: Problem[] = []
     const running = new Map<string, Promise<void>>()
+    let opening: Promise<void> | undefined
     const service = (id: string) =>
       this.#host.kernelService(id) ??
       [...all.values()]
@@ -157,7 +159,8 @@ export class Plugins {
           if (plugin.migrations) await this.#host.migrate(plugin.id, plugin.migrations)
           problems.push(...(await instance.setup(service)))
           const log = instance.services().get(eventLog.id)
-          if (log) await this.#host.bus.open(log as EventLog)
+          // Beside the other set-ups: what they publish waits in its outbox.
+          if (log) opening = this.#host.bus.open(log as EventLog).catch((error: unknown) => this.#fail(instance, 'setup', error))
         } catch (error) {
           await this.#fail(instance, 'setup', error)
         }
@@ -165,6 +168,7 @@ export class Plugins {
       running.set(plugin.id, Promise.all(after.map((id) => running.get(id))).then(setUp))
     }
     await Promise.all(running.values())
+    await opening
     return problems
   }
 

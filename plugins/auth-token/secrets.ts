@@ -1,15 +1,17 @@
 /** The form of a key, `ptk_<prefix>_<secret>`, and its Argon2id: one verification at a time behind a short queue. */
 import { createHash, randomBytes } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
-import { hash, verify } from '@node-rs/argon2'
 import { GatewayError, type KernelStats } from 'portico'
 
 const form = /^ptk_([0-9a-f]{12})_([A-Za-z0-9_-]{43})$/
 
+/** Loaded when first needed: a start has other things to do. */
+const argon2 = () => import('@node-rs/argon2')
+
 /** A new key: 48 bits of public prefix, 256 bits of secret, and the Argon2id to store (19 MiB, two passes, the library's default). */
 export async function newSecret(prefix: string = randomBytes(6).toString('hex')): Promise<{ prefix: string; key: string; hash: string }> {
   const secret = randomBytes(32).toString('base64url')
-  return { prefix, key: `ptk_${prefix}_${secret}`, hash: await hash(secret) }
+  return { prefix, key: `ptk_${prefix}_${secret}`, hash: await (await argon2()).hash(secret) }
 }
 
 /** The parts of a presented key; null when it has not the form of one. */
@@ -44,7 +46,11 @@ const shortestInterval = 25
  * Makes a verifier. The same secret is never at work twice: those who present it meanwhile share the answer. After each it rests for as long as it worked: a
  * flood of wrong keys leaves half of a core to all else.
  */
-export function createVerifier({ queue = 20, failures = 1_000, check = verify }: VerifierOptions = {}): Verifier {
+export function createVerifier({
+  queue = 20,
+  failures = 1_000,
+  check = async (stored, secret) => (await argon2()).verify(stored, secret),
+}: VerifierOptions = {}): Verifier {
   const atWork = new Map<string, Promise<boolean>>()
   const wrong = new Set<string>()
   let last: Promise<unknown> = Promise.resolve()

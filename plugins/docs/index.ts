@@ -1,7 +1,6 @@
 /** The plugin `docs`: the documents of the API and of the events, and a page. */
 import { definePlugin, type Kernel, kernel, open, t } from 'portico'
 import { buildAsyncApi } from './asyncapi.ts'
-import { buildOpenApi } from './openapi.ts'
 import { pageHeaders, renderPage } from './page.ts'
 
 const tags = ['docs']
@@ -19,7 +18,8 @@ export default definePlugin({
     const { kernel } = ctx.services
     const openApi = untilChanged(
       () => routeParts(kernel),
-      () => buildOpenApi(kernel),
+      // Loaded when first asked for: a start has other things to do.
+      async () => (await import('./openapi.ts')).buildOpenApi(kernel),
     )
     const asyncApi = untilChanged(
       () => kernel.eventTypes().map(({ ref }) => ref),
@@ -27,7 +27,7 @@ export default definePlugin({
     )
     const page = untilChanged(
       () => routeParts(kernel),
-      () => renderPage(openApi()),
+      async () => renderPage(await openApi()),
     )
     return {
       routes: [
@@ -38,7 +38,7 @@ export default definePlugin({
               response: document,
               detail: { operationId: 'getAsyncApi', summary: 'The events as AsyncAPI 3.1', tags },
             })
-            .get('/docs', () => new Response(page(), { headers: pageHeaders }), {
+            .get('/docs', async () => new Response(await page(), { headers: pageHeaders }), {
               detail: { operationId: 'getDocs', summary: 'This API as a page', tags, responses: html },
             }),
         ),

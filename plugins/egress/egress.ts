@@ -3,14 +3,11 @@ import { isIP } from 'node:net'
 import { Deadlines, isGatewayError } from 'portico'
 import { Call } from './call.ts'
 import type { EgressConfig } from './config.ts'
-import { connect } from './connect.ts'
 import type { Egress, EgressInit } from './contract.ts'
-import { exchange } from './exchange.ts'
 import { type Outgoing, redirected, redirectOf, toOutgoing, toUrl } from './outgoing.ts'
 import { createPlaces } from './places.ts'
 import { createPolicy, nameOf } from './policy.ts'
 import { type Refusal, toError, upstreamError } from './refusal.ts'
-import { toResponse } from './response.ts'
 
 /** What the service is made of. */
 export interface EgressOptions {
@@ -90,6 +87,7 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
       return call.refuse({ reason: 'address', message, host: url.hostname, address })
     }
     try {
+      const { connect, exchange } = await wire()
       const socket = await connect(url, { addresses, ca, signal: call.signal, strayed })
       const closed = call.defer(() => socket.destroy())
       connected()
@@ -126,7 +124,7 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
           const { message, leave } = await ask(call, hop, limits)
           const status = message.statusCode ?? 0
           const location = maxRedirects === 0 ? null : redirectOf(status, message.headers.location)
-          if (location === null) return toResponse(call, message, { ...hop, maxBytes, isRedirected: redirects > 0 })
+          if (location === null) return (await wire()).toResponse(call, message, { ...hop, maxBytes, isRedirected: redirects > 0 })
           leave()
           if (redirects >= maxRedirects) {
             throw call.refuse({ reason: 'redirects', message: `The server redirects more than ${maxRedirects} times.`, host: hop.url.hostname })
@@ -157,6 +155,18 @@ export function createEgress({ config, signal: stop, resolve, refused, ca }: Egr
       }
     },
   }
+}
+
+/** What speaks HTTP, loaded when first needed: a start has other things to do. */
+let loading: Promise<Wire> | undefined
+type Wire = typeof import('./connect.ts') & typeof import('./exchange.ts') & typeof import('./response.ts')
+function wire(): Promise<Wire> {
+  loading ??= Promise.all([import('./connect.ts'), import('./exchange.ts'), import('./response.ts')]).then(([one, two, three]) => ({
+    ...one,
+    ...two,
+    ...three,
+  }))
+  return loading
 }
 
 const downgrade = {

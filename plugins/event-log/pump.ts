@@ -103,6 +103,12 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
     if (turn.length > 0) deliver(turn)
   }
 
+  async function loadTail(): Promise<void> {
+    const newest = (await readNewest(pool, preloadRows, everything)).toReversed()
+    tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
+    for (const event of newest) tail.push(event)
+  }
+
   async function lookAtDatabase(): Promise<void> {
     if (moving !== undefined) return
     const { head, waiting } = await readHead(pool)
@@ -149,17 +155,18 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
 
     /** Listens, loads the tail, and appends what a crash left. */
     async start(): Promise<void> {
-      stopListening = await database.listen('event_log', (payload) => {
+      const listening = database.listen('event_log', (payload) => {
         // Without a payload notifications may have been missed.
         if (payload === '') wake('outbox')
         if (payload !== '' && BigInt(payload) > heard) heard = BigInt(payload)
         // What this process appended itself is told of as well, sometimes before its answer is here.
         if (payload === '' || (heard > tail.head && moving === undefined)) wake('log')
       })
-      const newest = (await readNewest(pool, preloadRows, everything)).toReversed()
-      tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
-      for (const event of newest) tail.push(event)
+      stopListening = () => listening.then((stop) => stop())
+      await Promise.all([listening, loadTail()])
       started = true
+      // What another process appended while both were under way was told to nobody.
+      if (database.kind === 'postgres') wake('log')
       wake('outbox')
       await quiet(startMs)
       poll = setInterval(() => lookAtDatabase().catch((error) => log.debug('The outbox cannot be looked at', { error })), periods.poll)
@@ -175,7 +182,7 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
         log.error('Events were lost: the database did not take them before the end', { events: rows.length })
         reject(unavailable('the gateway stopped first'))
       }
-      await stopListening?.()
+      await stopListening?.().catch(() => undefined)
     },
   }
 }

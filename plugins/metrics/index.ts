@@ -1,6 +1,6 @@
 /** The plugin `metrics`: `/metrics` for Prometheus. Without a key only over loopback. */
 import { admin, definePlugin, GatewayError, kernel, optional } from 'portico'
-import { createMetrics } from './registry.ts'
+import { contentType, createMetrics } from './metrics.ts'
 
 export default definePlugin({
   id: 'metrics',
@@ -24,7 +24,7 @@ export default definePlugin({
                   headers: { 'www-authenticate': 'Bearer' },
                 })
               }
-              return new Response(await metrics.text(), { headers: { 'content-type': metrics.contentType, 'cache-control': 'no-store' } })
+              return new Response(await metrics.text(), { headers: { 'content-type': contentType, 'cache-control': 'no-store' } })
             },
             {
               detail: {

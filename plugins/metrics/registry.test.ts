@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import type { KernelStats } from 'portico'
 import { parsePrometheus } from '../../test/fixtures/prometheus.ts'
-import { createMetrics, type Metrics } from './registry.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
 
 let metrics: Metrics | undefined
 afterEach(() => metrics?.stop())

@@ -1,26 +1,25 @@
-/** What `/metrics` says: requests by route template, the kernel's own numbers, the process, the event loop. Every label set is bounded. */
-
+/** What the Prometheus library keeps: the kernel's own numbers, the process, the event loop. */
 import type { Kernel } from 'portico'
 import { Counter, Gauge, Registry } from 'prom-client'
-import { createRequestCounts, type Observed } from './requests.ts'
+import type { Lag } from './lag.ts'
 
 const mostStats = 500
-const lagEvery = 500
 
-/** The metrics of a gateway. */
-export interface Metrics {
-  readonly contentType: string
-  /** The Prometheus text format, 0.0.4. */
-  text(): Promise<string>
-  observe(record: Observed): void
-  stop(): void
+/** What is shown. */
+export interface RegistryOptions {
+  readonly kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>
+  readonly lag: Lag
 }
 
-/** Starts measuring. */
-export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>): Metrics {
+/** Its numbers, read anew at each call. */
+export interface Registered {
+  text(): Promise<string>
+}
+
+/** Makes it. */
+export function createRegistry({ kernel, lag }: RegistryOptions): Registered {
   const registry = new Registry()
   const registers = [registry]
-  const requests = createRequestCounts()
   new Gauge({ name: 'portico_info', help: 'Version and runtime', labelNames: ['version', 'runtime'], registers }).set(
     { version: kernel.version, runtime: kernel.runtime },
     1,
@@ -52,14 +51,27 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
       this.inc((user + system) / 1e6)
     },
   })
-  const lag = measureLag(registers)
+  new Gauge({
+    name: 'portico_event_loop_lag_seconds',
+    help: 'How late the latest timer was',
+    registers,
+    collect() {
+      this.set(lag.latest())
+    },
+  })
+  new Gauge({
+    name: 'portico_event_loop_lag_max_seconds',
+    help: 'How late the latest of the timers since the last scrape was',
+    registers,
+    collect() {
+      this.set(lag.takeHighest())
+    },
+  })
 
   const gauges = new Map<string, Gauge>()
   const counters = new Map<string, Counter>()
 
   return {
-    contentType: registry.contentType,
-    observe: requests.observe,
     async text() {
       const stats = kernel.stats()
       for (const [name, value] of Object.entries(stats.gauges)) {
@@ -74,42 +86,9 @@ export function createMetrics(kernel: Pick<Kernel, 'stats' | 'version' | 'runtim
         counter?.reset()
         counter?.inc(value)
       }
-      return `${await registry.metrics()}\n${requests.text()}`
+      return registry.metrics()
     },
-    stop: lag.stop,
   }
-}
-
-/** A timer of our own, since the library's measure is blind on Deno. */
-function measureLag(registers: Registry[]): { stop(): void } {
-  let due = performance.now() + lagEvery
-  let latest = 0
-  let highest = 0
-  const timer = setInterval(() => {
-    const now = performance.now()
-    latest = Math.max(0, now - due) / 1000
-    highest = Math.max(highest, latest)
-    due = now + lagEvery
-  }, lagEvery)
-  timer.unref()
-  new Gauge({
-    name: 'portico_event_loop_lag_seconds',
-    help: 'How late the latest timer was',
-    registers,
-    collect() {
-      this.set(latest)
-    },
-  })
-  new Gauge({
-    name: 'portico_event_loop_lag_max_seconds',
-    help: 'How late the latest of the timers since the last scrape was',
-    registers,
-    collect() {
-      this.set(highest)
-      highest = 0
-    },
-  })
-  return { stop: () => clearInterval(timer) }
 }
 
 function memo<T>(map: Map<string, T>, key: string, make: () => T): T | undefined {

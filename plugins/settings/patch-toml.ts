@@ -3,7 +3,8 @@ import { isDeepStrictEqual } from 'node:util'
 import { GatewayError } from 'portico'
 import { parse, TomlError } from 'smol-toml'
 import { fold, toSectionId } from './spelling.ts'
-import { type Change, changeToml, isTable, type Table } from './toml-text.ts'
+import { isTable, type Table } from './table.ts'
+import { type Change, changeToml } from './toml-text.ts'
 
 /** What `patchToml` may be told of the file. */
 export interface PatchTomlOptions {

@@ -2,9 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'smol-toml'
 import { type AST, getStaticTOMLValue, parseTOML } from 'toml-eslint-parser'
-
-/** A table as it is read. */
-export type Table = { [key: string]: unknown }
+import { isTable, type Table } from './table.ts'
 
 /** What is to change: a path in the file's own spelling, what stands there, and what is to; undefined = nothing. */
 export interface Change {
@@ -30,11 +28,6 @@ interface Outline {
   /** `[header]` and `[[header]]`, each with what is written under it. */
   readonly blocks: readonly AST.TOMLTable[]
   readonly commas: readonly AST.Range[]
-}
-
-/** True for a table: not a list, not a date. */
-export function isTable(value: unknown): value is Table {
-  return typeof value === 'object' && value !== null && !Array.isArray(value) && !(value instanceof Date)
 }
 
 /** The text with the change made. */

@@ -3,9 +3,8 @@ import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type ConfigSection, GatewayError, isGatewayError, isSecret, type Kernel, type ReloadOptions, type ReloadReport } from 'portico'
 import { parse } from 'smol-toml'
-import { patchToml } from './patch-toml.ts'
 import { fold, toSectionId } from './spelling.ts'
-import { isTable, type Table } from './toml-text.ts'
+import { isTable, type Table } from './table.ts'
 
 /** What the writer works with. */
 export interface WriterOptions {
@@ -49,6 +48,8 @@ export function createWriter({ kernel, secretChanged }: WriterOptions): Writer {
         refuseMask(patch)
         const { path, sections, text: running } = kernel.config()
         const before = (await readFile(path, 'utf8').catch(missing)) ?? running
+        // Loaded when first needed: a start has other things to do.
+        const { patchToml } = await import('./patch-toml.ts')
         const text = patchToml(before, placed(patch, before, sections), { holdsNames: namesIn(sections) })
         const report = await take({ text, by })
         try {
