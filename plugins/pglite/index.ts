@@ -10,6 +10,7 @@ export default definePlugin({
   config: t.Object({
     silenceMs: t.Integer({ minimum: 100, maximum: 600_000, default: 10_000, description: 'ms that a transaction may be silent; then it is rolled back' }),
     stuckMs: t.Integer({ minimum: 1_000, maximum: 3_600_000, default: 60_000, description: 'ms that a statement may run; then the database is started again' }),
+    sharedBuffersMb: t.Integer({ minimum: 1, maximum: 4_096, default: 16, description: 'MB of the database’s own page cache; the system’s lies behind it' }),
   }),
   provides: { server: databaseServer },
   // A start after a crash first replays what was written since the last checkpoint.

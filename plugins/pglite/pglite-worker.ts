@@ -18,13 +18,15 @@ export interface WorkerInput {
   readonly socketPath: string
   /** See `WireOptions`. */
   readonly silenceMs: number
+  /** See `PgliteOptions`. */
+  readonly sharedBuffersMb: number
 }
 
 // Compiling takes as long as opening, and needs neither the library's own code nor a folder: a warm worker has done it when it is told one.
 const compiled = readFile(fileURLToPath(new URL('./pglite.wasm', import.meta.resolve('@electric-sql/pglite')).href)).then((bytes) => WebAssembly.compile(bytes))
 const library = import('@electric-sql/pglite')
 const unused = setTimeout(() => process.exit(0), 60_000)
-const { folder, socketPath, silenceMs } = await new Promise<WorkerInput>((resolve) => parentPort?.once('message', resolve))
+const { folder, socketPath, silenceMs, sharedBuffersMb } = await new Promise<WorkerInput>((resolve) => parentPort?.once('message', resolve))
 clearTimeout(unused)
 const parameters = { server_version: '18.3', client_encoding: 'UTF8', DateStyle: 'ISO, MDY', TimeZone: 'UTC', standard_conforming_strings: 'on' }
 
@@ -64,10 +66,12 @@ try {
 async function open(): Promise<PGlite> {
   const [{ PGlite }, pgliteWasmModule] = await Promise.all([library, compiled])
   const dataDir = join(folder, 'data')
+  // PostgreSQL clears its cache when it opens: with its own default, 128 MB, that takes as long as all the rest, and is held for ever.
+  const startParams = [...PGlite.defaultStartParams, '-c', `shared_buffers=${sharedBuffersMb}MB`]
   const created = join(folder, 'created')
-  if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule })
+  if (existsSync(created)) return PGlite.create({ dataDir, pgliteWasmModule, startParams })
   await unpackImage(dataDir)
-  const database = await PGlite.create({ dataDir, pgliteWasmModule })
+  const database = await PGlite.create({ dataDir, pgliteWasmModule, startParams })
   writeFileSync(created, '')
   return database
 }

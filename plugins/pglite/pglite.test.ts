@@ -7,7 +7,7 @@ let dataDir: string
 let pglite: Awaited<ReturnType<typeof startPglite>>
 beforeAll(async () => {
   dataDir = await temporaryFolder()
-  pglite = await startPglite(dataDir, { silenceMs: 200, stuckMs: 1_000 })
+  pglite = await startPglite(dataDir, { silenceMs: 200, stuckMs: 1_000, sharedBuffersMb: 8 })
 }, 240_000)
 afterAll(async () => {
   await pglite.stop()
@@ -28,6 +28,12 @@ const reconnect = async (): Promise<pg.Client> => {
     await Bun.sleep(50)
   }
 }
+
+test('its page cache is as large as it was told to be', async () => {
+  const client = await connect()
+  expect((await client.query('show shared_buffers')).rows).toEqual([{ shared_buffers: '8MB' }])
+  await client.end()
+})
 
 test('a transaction that is silent too long is rolled back and its connection cut; the next one goes on', async () => {
   const [one, two] = [await connect(), await connect()]

@@ -17,6 +17,8 @@ export interface PgliteOptions {
   readonly silenceMs: number
   /** How long one statement may run. */
   readonly stuckMs: number
+  /** PostgreSQL's own page cache, in MB; the system's lies behind it. */
+  readonly sharedBuffersMb: number
 }
 
 /** PGlite of one folder. */
@@ -44,7 +46,7 @@ const closingMs = 4_500
  * Makes its folder `<dataDir>/db`, of mode 0700, and decides where its socket lies. Nothing runs before `open`.
  * @throws GatewayError `conflict` when another major of PostgreSQL wrote what is there
  */
-export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteOptions): Promise<Pglite> {
+export async function createPglite({ dataDir, log, silenceMs, stuckMs, sharedBuffersMb }: PgliteOptions): Promise<Pglite> {
   const folder = await ownFolder(join(dataDir, 'db'))
   await refuseOtherMajor(folder)
   const socketName = `.s.PGSQL.${port}`
@@ -78,7 +80,7 @@ export async function createPglite({ dataDir, log, silenceMs, stuckMs }: PgliteO
       }),
     )
     ended = new Promise((resolve) => current.once('exit', () => resolve('its worker ended')))
-    current.postMessage({ folder, socketPath, silenceMs } satisfies WorkerInput)
+    current.postMessage({ folder, socketPath, silenceMs, sharedBuffersMb } satisfies WorkerInput)
     const failure = await Promise.race([said, ended])
     void ended.then(() => setTimeout(startAgain, pauseMs).unref())
     if (failure === null) {
