@@ -12,6 +12,7 @@ export const models: Row = {
       unit: 'requests/s',
       digits: 0,
       bound: { least: 0.65 },
+      limit: 'the runtime’s own calls: a server that only reads the URL and five headers and sets one on the answer reaches 0.68 (docs/decisions/0020).',
     },
   ],
   async prepare(scope, { runtime }) {
