@@ -145,11 +145,7 @@ export class Plugins {
     const running = new Map<string, Promise<void>>()
     let opening: Promise<void> | undefined
     const service = (id: string) =>
-      this.#host.kernelService(id) ??
-      [...all.values()]
-        .find((each) => each.isUp && each.services().get(id) !== undefined)
-        ?.services()
-        .get(id)
+      this.#host.kernelService(id) ?? [...all.values()].map((each) => (each.isUp ? each.services().get(id) : undefined)).find((found) => found !== undefined)
     for (const instance of fresh) {
       const { plugin, needs, after } = instance.planned
       const setUp = async () => {

@@ -381,7 +381,7 @@ test('demo models answer without an upstream', async () => {
 })
 
 test('stopping lets streams finish until the deadline, then ends them in an error frame', async () => {
-  const config = `[gateway]\nshutdownDeadlineMs = 200\n[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\napiKey = "sk-upstream"\n`
+  const config = `[gateway]\nshutdownDeadlineMs = 1000\n[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\napiKey = "sk-upstream"\n`
   const stopping = await startTestGateway({ config })
   const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ...hello, stream: true }) }
   upstream.script({ frameDelayMs: 10 })
