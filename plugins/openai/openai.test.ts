@@ -384,8 +384,8 @@ test('stopping lets streams finish until the deadline, then ends them in an erro
   const config = `[gateway]\nshutdownDeadlineMs = 1000\n[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\napiKey = "sk-upstream"\n`
   const stopping = await startTestGateway({ config })
   const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ ...hello, stream: true }) }
-  upstream.script({ frameDelayMs: 10 })
-  upstream.script({ hang: { frames: 2 } })
+  upstream.script({ frameDelayMs: 10 }, { path: '/v1/chat' })
+  upstream.script({ hang: { frames: 2 } }, { path: '/v1/chat' })
   const short = await stopping.fetch('/v1/chat/completions', init)
   const long = await stopping.fetch('/v1/chat/completions', init)
   const [shortText, longText] = await Promise.all([short.text(), long.text(), stopping.stop()])
