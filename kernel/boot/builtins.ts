@@ -10,6 +10,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   limits: () => import('../../plugins/limits/index.ts'),
   'auth-token': () => import('../../plugins/auth-token/index.ts'),
   'auth-none': () => import('../../plugins/auth-none/index.ts'),
+  'auth-pairing': () => import('../../plugins/auth-pairing/index.ts'),
   events: () => import('../../plugins/events/index.ts'),
   models: () => import('../../plugins/models/index.ts'),
   'provider-openai-compatible': () => import('../../plugins/provider-openai-compatible/index.ts'),

@@ -22,8 +22,14 @@ export const startCommand: Command = {
   args: {
     port: { type: 'string', summary: 'The port; 0 = any free one (default 4766)', hint: 'n' },
     host: { type: 'string', summary: 'The address to listen on (default 127.0.0.1)', hint: 'address' },
+    newPairing: { type: 'boolean', summary: 'Show a new pairing code; devices that are paired stay so' },
   },
-  examples: ['portico start', 'portico start --port 0 --data-dir ./data', 'portico start --config /etc/portico/portico.toml --json'],
+  examples: [
+    'portico start',
+    'portico start --new-pairing',
+    'portico start --port 0 --data-dir ./data',
+    'portico start --config /etc/portico/portico.toml --json',
+  ],
   run: (context) => run(context as KernelCommandContext),
 }
 
@@ -56,7 +62,9 @@ async function run(context: KernelCommandContext): Promise<number> {
       const { url, dataDir } = gateway
       const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }
       noteTroubles(gateway, context)
-      context.print(facts, welcome(facts, context))
+      // For the eyes before the terminal alone: neither --json nor the log has it.
+      const pairing = context.json ? undefined : await pairingOf(gateway, token, args.newPairing === true)
+      context.print(facts, welcome(facts, pairing, context))
       await aborted(AbortSignal.any([context.signal, broken.signal]))
       context.note(broken.signal.aborted ? 'Stopping: the gateway itself is broken, see its log.' : 'Stopping: requests in flight may finish.')
     } finally {
@@ -77,8 +85,14 @@ interface Facts {
   readonly models: readonly string[]
 }
 
-function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
+interface Pairing {
+  readonly code: string | null
+  readonly expiresAt: string | null
+}
+
+function welcome(facts: Facts, pairing: Pairing | undefined, { style, cli }: KernelCommandContext): string {
   const { models } = facts
+  const where = facts.dataDir === join(homedir(), '.local', 'share', 'portico') ? '' : ` --data-dir ${facts.dataDir}`
   const shown =
     models.length === 0
       ? 'none yet: name a provider in the config'
@@ -88,8 +102,8 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
     ['  Models', shown],
     ['  Data', facts.dataDir],
     ['  Config', facts.config ?? 'none: ./portico.toml does not exist, defaults apply'],
+    ...(pairing?.code ? [['  Pairing', `${style.bold(pairing.code)} for ten minutes and one device; then: ${cli.name} pair${where}`] as const] : []),
   ])
-  const where = facts.dataDir === join(homedir(), '.local', 'share', 'portico') ? '' : ` --data-dir ${facts.dataDir}`
   const next = columns([
     [`  ${cli.name} keys create my-app${where}`, 'make a key'],
     [`  curl ${reachable(facts.url ?? '')}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
@@ -105,6 +119,14 @@ function welcome(facts: Facts, { style, cli }: KernelCommandContext): string {
     '',
     'Ctrl-C stops it.',
   ].join('\n')
+}
+
+/** A pairing code, when one is asked for, or when pairing is required and no device is paired yet. */
+async function pairingOf(gateway: Gateway, token: string, isAsked: boolean): Promise<Pairing | undefined> {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
+  const body = JSON.stringify(isAsked ? {} : { first: true })
+  const response = await gateway.fetch(new Request(`${gateway.url}/api/pairing`, { method: 'POST', headers, body }))
+  return response.ok ? ((await response.json()) as Pairing) : undefined
 }
 
 /** Ids of the models, as a client would list them; an upstream that is slow to answer is not waited for. */

@@ -7,12 +7,11 @@ export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'eve
 
 /** By plugin: keys of `[gateway]`, and the keys of the plugin's section that they are. */
 const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  'auth-pairing': { requirePairing: 'requirePairing' },
+  'auth-pairing': { requirePairing: 'requirePairing', nodeControl: 'nodeControl' },
   'auth-token': { tokens: 'tokens' },
   limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
   chat: { web: 'web', webDistPath: 'webDistPath' },
   rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
-  nodes: { nodeControl: 'nodeControl' },
 }
 
 /** What is read as the plugin's section, or as a key in it: `bus`, `gateway.tokens`. */

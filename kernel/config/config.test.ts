@@ -287,7 +287,7 @@ describe("the seeds' keys", () => {
   test('are a problem that says so when that plugin is absent', () => {
     const { lines } = resolveText('[gateway]\nrequire_pairing = true\nweb = { enabled = true }\n[gateway.node_control]\nenabled = true')
     expect(lines.toSorted()).toEqual([
-      '[gateway] node_control: this key is read by the plugin nodes, which this gateway does not have; expected the key to be left out',
+      '[gateway] node_control: this key is read by the plugin auth-pairing, which this gateway does not have; expected the key to be left out',
       '[gateway] require_pairing: this key is read by the plugin auth-pairing, which this gateway does not have; expected the key to be left out',
       '[gateway] web: this key is read by the plugin chat, which is not loaded; expected the key to be left out',
     ])

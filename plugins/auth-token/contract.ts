@@ -1,5 +1,5 @@
-/** What other plugins may know of keys: the events of a key's life, and the slot of `GET /auth/config`. */
-import { admin, defineEvent, defineSlot, t } from 'portico'
+/** What other plugins may know of keys: the events of a key's life, the slot of `GET /auth/config`, the keys of paired devices. */
+import { admin, defineEvent, defineService, defineSlot, t } from 'portico'
 
 const change = t.Object({
   id: t.String(),
@@ -46,3 +46,14 @@ export interface AuthInfo {
 
 /** Read by `GET /auth/config`. */
 export const authInfo = defineSlot<AuthInfo>('authInfo')
+
+/** Keys for devices that were paired. They are keys like any other: listed, rotated and revoked under `/api/keys`. */
+export interface DeviceKeys {
+  /** Makes one, of kind device, with the scopes rpc and api: whoever asks, and whatever for. `request` is the one it is made in. */
+  issue(name: string, request: Request): Promise<{ readonly id: string; readonly key: string; readonly scopes: readonly string[] }>
+  /** How many are neither revoked nor expired. */
+  count(): Promise<number>
+}
+
+/** Provided by auth-token. */
+export const deviceKeys = defineService<DeviceKeys>('device-keys')

@@ -1,7 +1,7 @@
 /** The plugin `auth-token`: keys in a table, tokens in the config, and the auth method that knows both. */
 import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, statSources, t } from 'portico'
-import { authInfo, keyChanged, keyRevoked, keyRotated } from './contract.ts'
-import { createKeys, keyEvents } from './keys.ts'
+import { authInfo, deviceKeys, keyChanged, keyRevoked, keyRotated } from './contract.ts'
+import { createDeviceKeys, createKeys, keyEvents } from './keys.ts'
 import { type ConfiguredToken, createKeyUse, createTokenMethod } from './method.ts'
 import { createRemembered } from './remembered.ts'
 import { authConfigRoutes, callerRoutes, keyRoutes } from './routes.ts'
@@ -35,6 +35,7 @@ export default definePlugin({
   config,
   events: keyEvents,
   requires: { kernel },
+  provides: { deviceKeys },
   adds: [authMethods, statSources],
   slots: [authInfo],
   paths: ['/api/keys', '/v1/ping', '/api/v1/auth/whoami', '/auth/config'],
@@ -70,6 +71,7 @@ export default definePlugin({
     })
 
     return {
+      services: { deviceKeys: createDeviceKeys(keys, ctx.db, ctx.clock) },
       routes: [keyRoutes(keys), callerRoutes(), authConfigRoutes(() => ctx.items(authInfo))],
       ready() {
         loop = (async () => {

@@ -1,6 +1,6 @@
 /** The life of keys: made, changed, rotated, revoked, expired. Each change and its event are one transaction. */
 import { randomBytes, randomUUID } from 'node:crypto'
-import { and, count, desc, eq, isNull, lte, sql } from 'drizzle-orm'
+import { and, count, desc, eq, gt, isNull, lte, or, sql } from 'drizzle-orm'
 import {
   type Clock,
   contextOf,
@@ -13,7 +13,7 @@ import {
   type Principal,
   type Transaction,
 } from 'portico'
-import { endsConnections, keyChanged, keyCreated, keyRevoked, keyRotated, viaOfKey } from './contract.ts'
+import { type DeviceKeys, endsConnections, keyChanged, keyCreated, keyRevoked, keyRotated, viaOfKey } from './contract.ts'
 import { type KeyKind, type KeyRow, keys } from './schema.ts'
 import { newSecret } from './secrets.ts'
 
@@ -239,6 +239,27 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
     },
   }
   return self
+}
+
+/** Who makes the keys of devices. A right of nobody: it is no principal that a request could have. */
+const pairing: Principal = { id: 'pairing', kind: 'service', scopes: ['rpc', 'api'], groups: [], via: 'pairing' }
+
+/** The keys of paired devices. */
+export function createDeviceKeys(life: Keys, db: Database, clock: Clock): DeviceKeys {
+  return {
+    async issue(name, request) {
+      const { row, key } = await life.create({ name, kind: 'device' }, { principal: pairing, request })
+      return { id: row.id, key, scopes: row.scopes }
+    },
+    async count() {
+      const isLiving = or(isNull(keys.expiresAt), gt(keys.expiresAt, new Date(clock.now())))
+      const [found] = await db
+        .select({ devices: count() })
+        .from(keys)
+        .where(and(eq(keys.createdBy, pairing.id), isNull(keys.revokedAt), isLiving))
+      return found?.devices ?? 0
+    },
+  }
 }
 
 /** True while the key may be used. */

@@ -43,6 +43,7 @@ describe('the JSON Schema for editors', () => {
     expect(accepts('[gateway]\nprot = 1')).toBe(false)
     expect(accepts('[pager]\nmax_retries = 99')).toBe(false)
     expect(accepts('[nothing]')).toBe(false)
-    expect(accepts('[gateway]\nrequire_pairing = true')).toBe(false)
+    expect(accepts('[gateway]\nrequire_pairing = true')).toBe(true)
+    expect(accepts('[gateway]\nrequire_paring = true')).toBe(false)
   })
 })

@@ -128,11 +128,19 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
   }, 180_000)
 
   test('start says what is there and what to type next; commands beside it speak HTTP; SIGTERM ends it with 0', async () => {
-    const gateway = await start({ runtime })
+    const gateway = await start({ runtime, dataDir: folder() })
     const { dataDir, url, pid } = gateway
     for (const part of [`Listening  ${url}`, `Data       ${dataDir}`, 'Models', 'keys create', 'curl']) expect(gateway.stdout).toContain(part)
     expect(JSON.parse(readFileSync(join(dataDir, 'run.json'), 'utf8'))).toMatchObject({ url, pid })
     for (const name of ['run.json', 'cli.token']) expect(statSync(join(dataDir, name)).mode & 0o777).toBe(0o600)
+    // Nobody is paired yet: a code is shown, here and nowhere else.
+    const code = /Pairing +([A-Z2-9]{4}-[A-Z2-9]{4}) /.exec(gateway.stdout)?.[1] ?? ''
+    const pair = () => fetch(`${url}/pair`, { method: 'POST', headers: { 'x-pairing-code': code } })
+    expect(gateway.stderr + readFileSync(join(dataDir, 'run.json'), 'utf8')).not.toContain(code)
+    const paired = (await (await pair()).json()) as { paired: boolean; token: string }
+    expect(paired.paired).toBe(true)
+    expect((await pair()).status).toBe(401)
+    expect((await portico('pair', { dataDir })).stdout).toMatch(/^[A-Z2-9]{4}-[A-Z2-9]{4} {2}at http/)
     // Started anew in place, because the limit has to be there before the process.
     if (runtime === 'bun') expect(readFileSync(`/proc/${pid}/environ`, 'utf8')).toContain('BUN_CONFIG_MAX_HTTP_REQUESTS=4096')
 
@@ -142,7 +150,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     const { key } = await json('keys create beside', dataDir)
     const ping = await fetch(`${url}/v1/ping`, { method: 'POST', headers: { authorization: `Bearer ${key}` } })
     expect(ping.status).toBe(200)
-    expect((await json('keys list', dataDir)).total).toBe(1)
+    expect((await json('keys list', dataDir)).total).toBe(2)
     expect((await json('plugins list', dataDir)).plugins.length).toBeGreaterThan(5)
 
     const second = await portico('start --port 0', { dataDir })
@@ -152,6 +160,15 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
 
     expect(await gateway.stop()).toBe(0)
     for (const name of ['run.json', 'cli.token']) expect(existsSync(join(dataDir, name))).toBe(false)
+
+    // Whoever is paired needs no code at the next start, unless a new one is asked for; the device stays paired.
+    const again = await start({ runtime, dataDir })
+    expect(again.stdout).not.toContain('Pairing')
+    await again.stop()
+    const anew = await start({ runtime, dataDir, args: ['--new-pairing'] })
+    expect(anew.stdout).toMatch(/Pairing +[A-Z2-9]{4}-[A-Z2-9]{4} /)
+    expect((await anew.fetch('/v1/models', { headers: { authorization: `Bearer ${paired.token}` } })).status).toBe(200)
+    await anew.stop()
   }, 180_000)
 
   test('commands work beside a gateway that listens publicly; its local token is worth nothing through a proxy', async () => {
