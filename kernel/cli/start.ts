@@ -102,7 +102,14 @@ function welcome(facts: Facts, pairing: Pairing | undefined, { style, cli }: Ker
     ['  Models', shown],
     ['  Data', facts.dataDir],
     ['  Config', facts.config ?? 'none: ./portico.toml does not exist, defaults apply'],
-    ...(pairing?.code ? [['  Pairing', `${style.bold(pairing.code)} for ten minutes and one device; then: ${cli.name} pair${where}`] as const] : []),
+    ...(pairing?.code
+      ? [
+          [
+            '  Pairing',
+            `${style.bold(pairing.code)} at ${reachable(facts.url ?? '')}/ for ten minutes and one device; again: ${cli.name} pair${where}`,
+          ] as const,
+        ]
+      : []),
   ])
   const next = columns([
     [`  ${cli.name} keys create my-app${where}`, 'make a key'],

@@ -190,7 +190,11 @@ export class Http {
   #unmatched(context: Context): Response {
     const { path, request } = context
     const { method } = request
-    if (path === '/' && (method === 'GET' || method === 'HEAD')) return Response.json({ name: 'portico', surfaces: this.table.roots })
+    if (path === '/' && (method === 'GET' || method === 'HEAD')) {
+      const isForPeople = request.headers.get('accept')?.includes('text/html') && this.table.find('GET', '/app')
+      const headers = { vary: 'accept', location: '/app/' }
+      return isForPeople ? new Response(null, { status: 302, headers }) : Response.json({ name: 'portico', surfaces: this.table.roots })
+    }
     const allow = this.table.allowed(path).join(', ')
     if (allow !== '' && method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } })
     if (allow !== '') throw new GatewayError('method_not_allowed', `This address takes ${allow}, not ${method}.`, { headers: { allow } })

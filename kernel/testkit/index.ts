@@ -108,8 +108,11 @@ export async function startTestGateway(options: TestGatewayOptions = {}): Promis
   }
 }
 
-function configText({ config = '', databaseUrl }: TestGatewayOptions): string {
-  return databaseUrl === undefined ? config : `${config}\n[database]\nurl = ${JSON.stringify(databaseUrl)}\n`
+/** A test does not depend on which model servers run on its machine: nothing is looked for unless it says so. */
+function configText({ config = '', databaseUrl, only, configFile }: TestGatewayOptions): string {
+  const discovery = only || configFile || config.includes('[discovery') ? '' : '\n[discovery]\nenabled = false\n'
+  const database = databaseUrl === undefined ? '' : `\n[database]\nurl = ${JSON.stringify(databaseUrl)}\n`
+  return config + discovery + database
 }
 
 function recorder(plugin: string, log: LogLine[]): Logger {

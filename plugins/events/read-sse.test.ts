@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
-import { encodeSse } from 'portico'
 import { type ReadFrame, readSse } from './read-sse.ts'
+import { encodeSse } from './sse.ts'
 
 async function read(bytes: Uint8Array, cut: number): Promise<ReadFrame[]> {
   const body = new ReadableStream<Uint8Array>({

@@ -1,4 +1,4 @@
-/** Reads Server-Sent Events (WHATWG HTML §9.2.6) from a byte stream, for the command line. */
+/** Reads Server-Sent Events (WHATWG HTML §9.2.6) from a byte stream: for commands, and for answers of model servers. */
 
 /** One dispatched frame, or a comment's id. */
 export interface ReadFrame {

@@ -1,5 +1,6 @@
 /** The routes of events: the stream, the recent past, tickets. */
-import { contextOf, type EventLog, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, sseHeaders, t } from 'portico'
+import { contextOf, type EventLog, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, t } from 'portico'
+import { sseHeaders } from './sse.ts'
 import type { Streams } from './streams.ts'
 import { toTicketPath } from './ticket-path.ts'
 import type { Tickets } from './tickets.ts'

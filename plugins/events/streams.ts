@@ -3,7 +3,6 @@ import {
   contextOf,
   type EventDelivery,
   type EventLog,
-  encodeSse,
   fromCursor,
   type Kernel,
   type KernelStats,
@@ -14,6 +13,7 @@ import {
   toCursor,
 } from 'portico'
 import { type Envelope, frameOf } from './frames.ts'
+import { encodeSse } from './sse.ts'
 
 /** What streams are made of. */
 export interface StreamsOptions {

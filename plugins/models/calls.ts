@@ -31,7 +31,8 @@ type Ask = (request: WireRequest) => Promise<Response>
 
 /** What the provider is asked by. Throws when it cannot do that, cools down, or has enough to do. */
 function admit({ provider, health, active }: Upstream, kind: WireKind): Ask {
-  const { id, maxConcurrent = defaultConcurrent, [kind]: ask } = provider
+  const { id, down, maxConcurrent = defaultConcurrent, [kind]: ask } = provider
+  if (down) throw new GatewayError('unavailable', down, { retryAfter: 5 })
   if (!ask) {
     const what = kind === 'chat' ? 'chat models' : 'embeddings'
     throw new GatewayError('model_not_found', `The provider "${id}" has no ${what}. GET /v1/models lists what there is.`, { param: 'model' })

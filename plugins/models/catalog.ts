@@ -132,7 +132,8 @@ export function createCatalog(options: CatalogOptions): Catalog {
 }
 
 function keep(old: Entry | undefined, provider: ModelProvider): Entry {
-  return old?.provider === provider ? old : { provider, models: null, due: 0, asking: null }
+  if (old?.provider === provider) return old
+  return provider.down ? { provider, models: [], due: Number.POSITIVE_INFINITY, asking: null } : { provider, models: null, due: 0, asking: null }
 }
 
 function buildIndex(entries: Iterable<Entry>, aliases: Readonly<Record<string, string>>): CatalogIndex {

@@ -41,6 +41,8 @@ export interface ModelProvider {
   readonly maxConcurrent?: number
   /** ms to the head of an answer, and of silence in its body; default 600,000. */
   readonly timeoutMs?: number
+  /** Set = it cannot be called now, and this sentence says why: it has no models, and calls are 503. */
+  readonly down?: string
   models(signal: AbortSignal): Promise<readonly ModelInfo[]>
   chat?(request: WireRequest): Promise<Response>
   embeddings?(request: WireRequest): Promise<Response>
@@ -126,7 +128,7 @@ export interface TokenUsage {
 /** How a provider is. */
 export interface ProviderStatus {
   readonly id: string
-  readonly state: 'ok' | 'degraded' | 'auth_cooldown'
+  readonly state: 'ok' | 'degraded' | 'auth_cooldown' | 'down'
   /** ms since the epoch: calls are refused until then. */
   readonly until?: number
   /** Calls under way. */
@@ -152,6 +154,11 @@ export interface Models {
   /** The AI SDK's model. Throws `not_implemented` when its provider has none. */
   languageModel(target: ModelTarget): unknown
   providers(): readonly ProviderStatus[]
+  /**
+   * Providers that come and go: those of this source (a plugin's id) are these from now on. A change is another object. One whose id is taken, by the config
+   * or by a plugin, is not taken.
+   */
+  offer(source: string, providers: readonly ModelProvider[]): void
   readonly prices: {
     /** US dollars, or null when nobody published a price. */
     cost(target: ModelTarget, usage: TokenUsage): Promise<number | null>

@@ -30,11 +30,14 @@ export default definePlugin({
     let configured: readonly ModelProvider[] = []
     let seen: readonly ModelProvider[] | null = null
     let all: readonly ModelProvider[] = []
+    const offered = new Map<string, readonly ModelProvider[]>()
     const providers = () => {
       const live = ctx.items(modelProviders)
       if (live !== seen) {
         seen = live
-        all = [...configured, ...live.filter(({ id }) => !configured.some((other) => other.id === id))]
+        all = [...configured]
+        // Who was there first has the name.
+        for (const provider of [...live, ...[...offered.values()].flat()]) if (!all.some(({ id }) => id === provider.id)) all = [...all, provider]
       }
       return all
     }
@@ -65,8 +68,29 @@ export default definePlugin({
     })
     ctx.defer(() => models.stop())
 
+    /** ms since the epoch when it went. */
+    const gone = new Map<string, number>()
+    /** Tells of those that went, and of those that came back. */
+    const offer = (source: string, next: readonly ModelProvider[]) => {
+      offered.set(source, next)
+      seen = null
+      const now = ctx.clock.now()
+      for (const { id, down } of providers().filter((provider) => next.includes(provider))) {
+        const since = gone.get(id)
+        if (down && since === undefined) {
+          gone.set(id, now)
+          published(ctx.publish(providerDegraded, { provider: id, reason: 'gone', failures: 1, until: iso(now) }))
+        } else if (!down && since !== undefined) {
+          gone.delete(id)
+          published(ctx.publish(providerRecovered, { provider: id, downMs: Math.max(0, now - since) }))
+        }
+      }
+      // Asks the new ones for their lists.
+      void models.list()
+    }
+
     return {
-      services: { models },
+      services: { models: { ...models, offer } },
       ready() {
         configured = makeProviders(ctx.config.providers, ctx.items(providerTypes), ctx.log)
         seen = null

@@ -18,7 +18,7 @@ export interface ModelsOptions {
 }
 
 /** Makes the service; `stop` ends what it has under way. */
-export function createModels(options: ModelsOptions): Models & { stop(): void } {
+export function createModels(options: ModelsOptions): Omit<Models, 'offer'> & { stop(): void } {
   const { clock, aliases } = options
   let upstreams = new Map<string, Upstream>()
   let seen: readonly ModelProvider[] | null = null
@@ -87,7 +87,13 @@ export function createModels(options: ModelsOptions): Models & { stop(): void } 
     providers: () =>
       [...current().values()].map(({ provider, health, active }) => {
         const { state, until } = health
-        return { id: provider.id, state, ...(state === 'ok' ? {} : { until }), active, models: catalog.sizeOf(provider.id) ?? 0 }
+        return {
+          id: provider.id,
+          state: provider.down ? ('down' as const) : state,
+          ...(state === 'ok' ? {} : { until }),
+          active,
+          models: catalog.sizeOf(provider.id) ?? 0,
+        }
       }),
     prices: { cost: async ({ provider, model }, usage) => price({ model, usage, baseUrl: current().get(provider)?.provider.baseUrl }) },
     stop: () => catalog.stop(),

@@ -1,5 +1,5 @@
 /** OpenAI's wire form of a chat answer, streamed and not, for providers that make answers themselves. */
-import { encodeSse, sseHeaders } from 'portico'
+import { encodeSse, sseHeaders } from 'portico/plugins/events'
 
 /** A tool the model calls. */
 export interface ToolCall {

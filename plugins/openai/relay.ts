@@ -1,5 +1,6 @@
 /** Passes an upstream's body on: its bytes as they come, its end only if it is one, and the client's leaving to the upstream at once. */
-import { encodeSse, type RequestContext, selfReporting } from 'portico'
+import { type RequestContext, selfReporting } from 'portico'
+import { encodeSse } from 'portico/plugins/events'
 import type { WireCall } from 'portico/plugins/models'
 import type { Watcher } from './watchers.ts'
 

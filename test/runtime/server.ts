@@ -1,5 +1,6 @@
 /** A listener of the kernel's HTTP room with routes that show how a runtime behaves. Run on Bun and on Deno; prints its port as JSON. */
-import { contextOf, encodeSse, guard, open, rpc, signed, sseHeaders, t } from 'portico'
+import { contextOf, guard, open, rpc, signed, t } from 'portico'
+import { encodeSse, sseHeaders } from 'portico/plugins/events'
 import { compilePlugin } from '../../kernel/http/compile.ts'
 import { Http } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'

@@ -30,7 +30,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     }
     expect(leaves.sort()).toEqual(
       [
-        ...['backup', 'config check', 'config reload', 'config schema', 'config set', 'config show', 'doctor', 'events list', 'events tail'],
+        ...['backup', 'chat', 'config check', 'config reload', 'config schema', 'config set', 'config show', 'doctor', 'events list', 'events tail'],
         ...['keys create', 'keys list', 'keys revoke', 'keys rotate', 'pair', 'plugins disable', 'plugins enable', 'plugins inspect', 'plugins list'],
         ...['plugins reload', 'restore', 'start', 'status'],
       ].sort(),

@@ -1,0 +1,48 @@
+/** The plugin `discovery`: Ollama, LM Studio, llama.cpp and vLLM on this machine, found by themselves. */
+import { definePlugin, t } from 'portico'
+import { models } from 'portico/plugins/models'
+import { startFinder } from './finder.ts'
+import { kinds } from './kinds.ts'
+
+/** ms that a start waits for the first look: nobody listening is told at once, so it takes so long only where one answers slowly. */
+const firstLookMs = 250
+
+const port = ({ name, port }: (typeof kinds)[number]) =>
+  t.Integer({ minimum: 0, maximum: 65_535, default: port, description: `Where ${name} is looked for; 0 = not at all` })
+const [ollama, lmstudio, llamacpp, vllm] = kinds.map(port) as [
+  ReturnType<typeof port>,
+  ReturnType<typeof port>,
+  ReturnType<typeof port>,
+  ReturnType<typeof port>,
+]
+
+export default definePlugin({
+  id: 'discovery',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Finds Ollama, LM Studio, llama.cpp and vLLM on this machine',
+  config: t.Object({
+    intervalSeconds: t.Number({ minimum: 0.05, maximum: 3_600, default: 5, description: 'Seconds between two looks' }),
+    ports: t.Object({ ollama, lmstudio, llamacpp, vllm }, { default: {} }),
+  }),
+  requires: { models },
+  setup(ctx) {
+    const { models } = ctx.services
+    let ended: Promise<void> | undefined
+    ctx.defer(async () => {
+      await ended
+      models.offer(ctx.id, [])
+    })
+    return {
+      async ready() {
+        const { intervalSeconds, ports } = ctx.config
+        const finder = startFinder({
+          ...{ clock: ctx.clock, log: ctx.log, signal: ctx.signal, intervalMs: intervalSeconds * 1_000, ports },
+          offer: (providers) => models.offer(ctx.id, providers),
+        })
+        ended = finder.ended
+        await Promise.race([finder.first, ctx.clock.sleep(firstLookMs, ctx.signal).catch(() => undefined)])
+      },
+    }
+  },
+})

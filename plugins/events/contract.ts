@@ -1,0 +1,3 @@
+/** What other plugins may use of events: Server-Sent Events, written and read. */
+export { type ReadFrame, readSse } from './read-sse.ts'
+export { encodeSse, type SseFrame, sseHeaders } from './sse.ts'

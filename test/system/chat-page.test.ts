@@ -1,0 +1,179 @@
+/** The chat page in a real browser: what a person does there, from the pairing to the revoked key. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { AxeBuilder } from '@axe-core/playwright'
+import type { Browser, BrowserContext, Page } from 'playwright-core'
+import { launchChromium } from '../fixtures/chromium.ts'
+import { type GatewayProcess, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
+
+/** Where the screenshots are put, to be looked at: PORTICO_SCREENSHOTS. */
+const shots = process.env.PORTICO_SCREENSHOTS
+
+let browser: Browser
+beforeAll(async () => {
+  browser = await launchChromium()
+}, 300_000)
+afterAll(() => browser?.close())
+
+describe.each(runtimes)('the page, on %s', (runtime) => {
+  let gateway: GatewayProcess
+  let upstream: Upstream
+  let context: BrowserContext
+  let page: Page
+  const troubles: string[] = []
+  beforeAll(async () => {
+    upstream = await startUpstream()
+    gateway = await spawnGateway({ runtime, config: `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\n` })
+    context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
+    page = await context.newPage()
+    page.setDefaultTimeout(15_000)
+    page.on('pageerror', (error) => troubles.push(error.message))
+    page.on('console', (message) => {
+      if (/Content Security Policy|Uncaught/i.test(message.text())) troubles.push(message.text())
+    })
+  }, 60_000)
+  afterAll(async () => {
+    await context?.close()
+    await gateway?.stop()
+    await upstream?.stop()
+  })
+
+  const say = async (text: string) => {
+    await page.fill('#message', text)
+    await page.keyboard.press('Enter')
+  }
+  const complete = (count: number) => page.waitForFunction((n) => document.querySelectorAll('#messages > .assistant:not(.writing)').length === n, count)
+
+  test('a browser that comes to / is led there, and pairs with the code of the terminal', async () => {
+    await page.goto(gateway.url)
+    expect(new URL(page.url()).pathname).toBe('/app/')
+    await page.fill('#secret', 'WRNG-CODE')
+    await page.keyboard.press('Enter')
+    await page.waitForFunction(() => document.querySelector('#welcome-error')?.textContent?.includes('This is not the pairing code'))
+    await page.fill('#secret', /Pairing +(\S+)/.exec(gateway.stdout)?.[1] ?? '')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#composer')
+    const { keys } = (await (await gateway.fetch('/api/keys')).json()) as { keys: { kind: string; name: string }[] }
+    expect(keys.map(({ kind, name }) => `${kind} ${name}`)).toEqual(['device Chrome on Linux'])
+  })
+
+  test('chats with a local model server and with demo/echo, in Markdown that cannot run anything', async () => {
+    expect(await page.inputValue('#model')).toBe('local/mock-large')
+    await say('hello local')
+    await complete(1)
+    expect(await answers(page)).toEqual(['hello local'])
+    await page.selectOption('#model', 'demo/echo')
+    const attack =
+      '**bold** <img src=x onerror="document.title=1"><script>document.title=2</script> [x](javascript:document.title=3) <a href="https://e.example" onclick="x()">y</a>'
+    await say(attack)
+    await complete(2)
+    const content = page.locator('#messages > .assistant .text').last()
+    expect(await content.locator('strong').textContent()).toBe('bold')
+    expect(await content.locator('img, script, [onclick], [onerror], a[href^=javascript]').count()).toBe(0)
+    expect(await content.textContent()).toContain('<script>document.title=2</script>')
+    expect(await content.locator('a').getAttribute('rel')).toBe('noopener noreferrer nofollow')
+    expect(await page.title()).toBe('Portico')
+  })
+
+  test('stops an answer, keeps what came over a reload, and goes on in the conversation', async () => {
+    await page.selectOption('#model', 'local/mock-small')
+    upstream.script({ hang: { frames: 4 } }, { path: '/v1/chat' })
+    await say('a very long story')
+    await page.waitForFunction(() => document.querySelector('#messages > .writing .text')?.textContent?.includes('a very'))
+    await page.click('#stop')
+    await complete(3)
+    await upstream.idle()
+    await page.waitForFunction(() => document.querySelector('#messages > li:last-child .cut')?.textContent === 'Stopped.')
+    await page.reload()
+    await complete(3)
+    expect(await page.locator('#messages > li:last-child').textContent()).toContain('Stopped.')
+    expect(await page.locator('#messages > .user').count()).toBe(3)
+    await say('and then')
+    await complete(4)
+    expect((await answers(page)).at(-1)).toBe('and then')
+    await page.click('#sessions-button')
+    await page.waitForSelector('#session-list li')
+    expect(await page.locator('#session-list button[data-key]').allTextContents()).toEqual(['hello local'])
+    await page.click('#sessions-button')
+  })
+
+  test('says what went wrong in words, and gives the message back', async () => {
+    upstream.script({ status: 500, body: '{}' }, { path: '/v1/chat' })
+    await say('this fails')
+    await page.waitForFunction(() => document.querySelector('#chat-error')?.textContent?.includes('answered 500'))
+    expect(await page.inputValue('#message')).toBe('this fails')
+    await page.fill('#message', '')
+  })
+
+  test('watches events live, with a ticket in the URL and never the key', async () => {
+    const urls: string[] = []
+    page.on('request', (request) => urls.push(request.url()))
+    await page.click('#events-button')
+    await page.waitForFunction(() => document.querySelector('#events-state')?.textContent === 'live')
+    await say('an event')
+    await complete(5)
+    await page.waitForFunction(() => document.querySelector('#event-list li b')?.textContent === 'message:sent')
+    expect(urls.some((url) => url.includes('ticket=tkt_'))).toBe(true)
+    expect(urls.filter((url) => url.includes('ptk_'))).toEqual([])
+    await page.click('#events-button')
+  })
+
+  test('is accessible, in light and dark, wide and at 360 px', async () => {
+    const found: string[] = []
+    for (const colorScheme of ['light', 'dark'] as const)
+      for (const width of [1280, 360]) {
+        await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
+        await page.setViewportSize({ width, height: 800 })
+        if (width === 1280) for (const panel of ['#sessions-button', '#events-button']) await page.click(panel)
+        const { violations } = await new AxeBuilder({ page }).analyze()
+        found.push(...violations.map(({ id, nodes }) => `${colorScheme} ${width} ${id} ${nodes.map(({ html }) => html).join(' ')}`))
+        expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+        if (shots) {
+          mkdirSync(shots, { recursive: true })
+          await page.screenshot({ path: join(shots, `chat-${runtime}-${colorScheme}-${width}.png`) })
+        }
+        if (width === 1280) for (const panel of ['#sessions-button', '#events-button']) await page.click(panel)
+      }
+    expect(found).toEqual([])
+    await page.setViewportSize({ width: 1280, height: 800 })
+  })
+
+  test('is used with the keyboard alone', async () => {
+    await page.reload()
+    await page.waitForSelector('#composer')
+    await page.waitForFunction(() => document.activeElement?.id === 'message')
+    await page.keyboard.type('typed')
+    await page.keyboard.press('Shift+Enter')
+    await page.keyboard.type('twice')
+    await page.keyboard.press('Tab')
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('send')
+    await page.keyboard.press('Enter')
+    await complete(6)
+    expect(await page.locator('#messages > .user .text').last().textContent()).toBe('typed\ntwice')
+  })
+
+  test('with a revoked key it leads back to the pairing, and a key can be pasted instead', async () => {
+    const { keys } = (await (await gateway.fetch('/api/keys')).json()) as { keys: { id: string }[] }
+    await gateway.fetch(`/api/keys/${keys[0]?.id}`, { method: 'DELETE' })
+    await say('one more')
+    await page.waitForSelector('#pair-form')
+    expect(await page.textContent('#welcome-error')).toContain('Pair this device again')
+    const { violations } = await new AxeBuilder({ page }).analyze()
+    expect(violations.map(({ id }) => id)).toEqual([])
+    const made = await gateway.fetch('/api/keys', { method: 'POST', body: '{"name":"pasted"}', headers: { 'content-type': 'application/json' } })
+    const { key } = (await made.json()) as { key: string }
+    await page.fill('#secret', key)
+    await page.uncheck('#remember')
+    await page.keyboard.press('Enter')
+    await page.waitForSelector('#composer')
+    expect(await page.evaluate(() => [localStorage.getItem('portico.key'), sessionStorage.getItem('portico.key') !== null])).toEqual([null, true])
+    expect(troubles).toEqual([])
+  })
+})
+
+/** The texts of the answers. */
+async function answers(page: Page): Promise<string[]> {
+  return (await page.locator('#messages > .assistant .text').allTextContents()).map((text) => text.trim())
+}

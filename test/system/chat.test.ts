@@ -1,0 +1,149 @@
+/** Seed 4 as it is written, names adapted: pairing, chat, sockets; and `portico chat` in a terminal. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { join } from 'node:path'
+import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { openTerminal } from '../fixtures/terminal.ts'
+import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
+
+const main = join(import.meta.dir, '../../kernel/cli/main.ts')
+
+describe.each(runtimes)('on %s', (runtime) => {
+  let gateway: GatewayProcess
+  let upstream: Upstream
+  let token = ''
+  beforeAll(async () => {
+    upstream = await startUpstream()
+    const config = `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\n`
+    gateway = await spawnGateway({ runtime, config })
+  }, 60_000)
+  afterAll(async () => {
+    await gateway?.stop()
+    await upstream?.stop()
+  })
+
+  async function curl(script: string): Promise<string> {
+    const here = script.replaceAll('127.0.0.1:42617', new URL(gateway.url).host).replaceAll('<token>', token)
+    const child = Bun.spawn(['bash', '-euo', 'pipefail', '-c', here.replaceAll('curl ', 'curl -sS --max-time 20 ')], { stdout: 'pipe', stderr: 'inherit' })
+    const out = await new Response(child.stdout).text()
+    expect([script, await child.exited]).toEqual([script, 0])
+    return out
+  }
+
+  test('the health check needs no key', async () => {
+    expect(JSON.parse(await curl('curl http://127.0.0.1:42617/health'))).toMatchObject({ status: 'ok' })
+  })
+
+  test('the code from the terminal becomes a token', async () => {
+    const code = /Pairing +(\S+)/.exec(gateway.stdout)?.[1]
+    const paired = JSON.parse(await curl(`curl -X POST http://127.0.0.1:42617/pair \\\n-H "X-Pairing-Code: ${code}"`))
+    token = paired.token
+    expect(paired).toEqual(expect.objectContaining({ paired: true, token: expect.stringMatching(/^ptk_/) }))
+    expect(
+      JSON.parse(await curl('curl -X POST http://127.0.0.1:42617/v1/ping \\\n-H "Authorization: Bearer <token>" \\\n-H "Content-Type: application/json"')),
+    ).toMatchObject({ ok: true })
+  })
+
+  test('a message, and the complete answer as JSON', async () => {
+    const said = await curl(`curl -X POST http://127.0.0.1:42617/api/chat \\
+-H "Authorization: Bearer <token>" \\
+-H "Content-Type: application/json" \\
+-d '{"message": "What is the weather?", "context": ""}'`)
+    expect(JSON.parse(said)).toMatchObject({ message: expect.any(String), tokens_used_estimate: expect.any(Number), model: 'local/mock-large' })
+  })
+
+  test('OpenAI’s chat completions, whole and streamed, and the models', async () => {
+    const body = (more: string) => `'{"model": "mock-small", "messages": [{"role": "user", "content": "hello"}]${more}}'`
+    const headers = '-H "Authorization: Bearer <token>" -H "Content-Type: application/json"'
+    expect(JSON.parse(await curl(`curl -X POST http://127.0.0.1:42617/v1/chat/completions ${headers} -d ${body('')}`)).choices).toHaveLength(1)
+    expect(await curl(`curl -X POST http://127.0.0.1:42617/v1/chat/completions ${headers} -d ${body(', "stream": true')}`)).toEndWith('data: [DONE]\n\n')
+    const { data } = JSON.parse(await curl('curl http://127.0.0.1:42617/v1/models -H "Authorization: Bearer <token>"'))
+    expect(data.map(({ id }: { id: string }) => id)).toContain('local/mock-small')
+  })
+
+  test('the socket: a text message, delta frames, done; and an error with its description', async () => {
+    const frames: Record<string, string>[] = []
+    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/chat`, { headers: { authorization: `Bearer ${token}` } } as never)
+    const ended = new Promise<void>((resolve) => {
+      socket.onmessage = ({ data }) => {
+        const frame = JSON.parse(data as string)
+        frames.push(frame)
+        if (frame.type === 'done') socket.send('{"message":"x","model":"nowhere/none"}')
+        if (frame.type === 'error') resolve()
+      }
+    })
+    socket.onopen = () => socket.send('{"message":"hello there","model":"demo/echo"}')
+    await ended
+    socket.close()
+    expect(frames.slice(0, 2)).toEqual([
+      { type: 'delta', delta: 'hello' },
+      { type: 'delta', delta: ' there' },
+    ])
+    expect(frames.map(({ type }) => type)).toEqual(['delta', 'delta', 'done', 'error'])
+    expect(frames.at(-1)).toMatchObject({ type: 'error', message: expect.any(String) })
+  })
+
+  test('a stream is refused without a token, and a socket at its upgrade', async () => {
+    expect((await fetch(`${gateway.url}/api/chat/stream?message=x`)).status).toBe(401)
+    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/chat`)
+    await new Promise((resolve) => {
+      socket.onerror = resolve
+    })
+  })
+
+  test('a message upstream dies of ends the stream in an error', async () => {
+    upstream.script({ dieAfter: 2 }, { path: '/v1/chat' })
+    const response = await fetch(`${gateway.url}/api/chat/stream`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      body: '{"message":"x","model":"local/mock-small"}',
+    })
+    const text = await response.text()
+    expect(text).toContain('event: error\n')
+    expect(text).not.toContain('event: done\n')
+  })
+
+  describe('portico chat', () => {
+    const chat = (...args: string[]) => runPortico(['chat', ...args, '--data-dir', gateway.dataDir], { runtime, cwd: gateway.dataDir })
+
+    test('answers one message, as text and as JSON, and goes on in a session', async () => {
+      expect(await chat('hello there', '--model', 'demo/echo')).toEqual({ code: 0, stdout: 'hello there\n', stderr: '' })
+      const { stdout, code } = await chat('again', '--continue', '--json')
+      expect([code, JSON.parse(stdout)]).toEqual([
+        0,
+        expect.objectContaining({ response: 'again', model: 'demo/echo', sessionKey: expect.stringMatching(/^sess_/) }),
+      ])
+      const { sessionKey } = JSON.parse(stdout)
+      const { messages } = (await (await gateway.fetch(`/api/chat/history?sessionKey=${sessionKey}`)).json()) as { messages: { content: string }[] }
+      expect(messages.map(({ content }) => content)).toEqual(['hello there', 'hello there', 'again', 'again'])
+    })
+
+    test('what is wrong says why, and is 1', async () => {
+      const { code, stdout, stderr } = await chat('x', '--model', 'nowhere/none')
+      expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+      expect(stderr).toContain('nowhere/none')
+    })
+
+    test('in a terminal: streams, Ctrl-C stops an answer, the chat goes on, Ctrl-C at the prompt ends it', async () => {
+      const command = [runtimePath(runtime), ...(runtime === 'deno' ? ['run', '-A'] : []), main, 'chat', '--data-dir', gateway.dataDir]
+      const terminal = openTerminal(command, { cwd: gateway.dataDir })
+      try {
+        await terminal.see('> ')
+        upstream.script({ hang: { frames: 3 } }, { path: '/v1/chat' })
+        terminal.type('a long story\r')
+        await upstream.waitForRequest(({ path, json }) => path.endsWith('/chat/completions') && JSON.stringify(json).includes('a long story'))
+        await terminal.see(/\na long/)
+        terminal.type('\u0003')
+        await terminal.see('Stopped.')
+        await upstream.idle()
+        await terminal.see('> ')
+        terminal.type('and now\r')
+        await terminal.see('> ')
+        terminal.type('\u0003')
+        expect(await terminal.exited).toBe(0)
+        expect(terminal.screen).toContain('portico chat --session sess_')
+      } finally {
+        terminal.kill()
+      }
+    })
+  })
+})
