@@ -1,8 +1,8 @@
 /** Loads plugin modules: built-in ones by id, others by path or package name from the config file's folder. */
 import { fileURLToPath, pathToFileURL } from 'node:url'
+import type { PluginLoader } from '../../plugins/builtins.ts'
 import { isPlugin, type Plugin } from '../contract/plugin.ts'
 import type { Problem } from '../contract/problem.ts'
-import type { PluginLoader } from './builtins.ts'
 
 /** A plugin and where it came from: `builtin`, or the specifier. */
 export interface LoadedPlugin {

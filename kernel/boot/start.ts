@@ -1,5 +1,6 @@
 /** Starts a gateway: config, plan, database, plugins, route table, listener; and stops it in the reverse order. */
 import manifest from '../../package.json' with { type: 'json' }
+import { builtins, infrastructure } from '../../plugins/builtins.ts'
 import { type Bus, createBus } from '../bus/bus.ts'
 import {
   changedKeys,
@@ -25,7 +26,6 @@ import { currentRuntime } from '../runtime/index.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
 import { outsideTransaction } from '../store/transactions.ts'
 import { createBlame, toPath } from './blame.ts'
-import { builtins, infrastructure } from './builtins.ts'
 import { systemClock } from './clock.ts'
 import { type Data, type DataOptions, noDatabase, openData } from './data.ts'
 import { createFaults } from './faults.ts'

@@ -1,12 +1,11 @@
 /** The event types there are, who owns each, and who may see it. */
-import { type TypeCheck, TypeCompiler } from '@sinclair/typebox/compiler'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { EventTypeInfo } from '../contract/kernel-service.ts'
 import { hasScope, type Principal } from '../contract/principal.ts'
 import { nearestName } from '../contract/problem.ts'
 import { admin, type EventRef } from '../contract/refs.ts'
-import type { TSchema } from '../contract/schema.ts'
+import { compileCheck } from '../contract/schema.ts'
 
 /** A listener with the plugin that is told of its faults. */
 // biome-ignore lint/suspicious/noExplicitAny: the ref that was listened to has typed it
@@ -20,7 +19,7 @@ export interface Topic {
   readonly type: string
   owner?: string
   ref?: EventRef
-  check?: TypeCheck<TSchema>
+  check?: ReturnType<typeof compileCheck>
   /** Replaced, never changed: a delivery under way keeps its list. */
   listeners: readonly OwnedListener[]
 }
@@ -79,8 +78,9 @@ export function createCatalogue() {
     checked(source: string, type: string, data: unknown) {
       const entry = topics.get(type)
       if (entry?.ref === undefined || entry.owner !== source) throw notOwned(source, type, entry?.owner, types())
-      entry.check ??= TypeCompiler.Compile(entry.ref.schema as TSchema)
-      if (!entry.check.Check(data)) throw invalid(source, type, entry.check, data)
+      entry.check ??= compileCheck(entry.ref.schema)
+      const wrong = entry.check(data)
+      if (wrong) throw invalid(source, type, wrong)
       return entry as Topic & { readonly ref: EventRef }
     },
     /** True if the principal may see events of this type. Types that nobody owns now are for admins. */
@@ -96,8 +96,6 @@ function notOwned(plugin: string, type: string, owner: string | undefined, known
   })
 }
 
-function invalid(plugin: string, type: string, check: TypeCheck<TSchema>, data: unknown): GatewayError {
-  const first = check.Errors(data).First()
-  const where = first ? ` at ${first.path || '/'}: ${first.message}` : ''
-  return new GatewayError('plugin_failed', `The data of "${type}" does not fit its schema${where}. Publish what the schema says.`, { plugin })
+function invalid(plugin: string, type: string, { path, message }: { path: string; message: string }): GatewayError {
+  return new GatewayError('plugin_failed', `The data of "${type}" does not fit its schema at ${path}: ${message}. Publish what the schema says.`, { plugin })
 }

@@ -1,5 +1,5 @@
 /** The top-level commands: `start` and `status` are the kernel's, the others come from the plugins' descriptors. */
-import { builtins } from '../boot/builtins.ts'
+import { builtins } from '../../plugins/builtins.ts'
 import { type ConfigFlags, isSwitchedOff, type RawConfig, readConfig } from '../config/index.ts'
 import type { Command, CommandRef } from '../contract/command.ts'
 import { isPlugin } from '../contract/plugin.ts'

@@ -1,5 +1,5 @@
 /** The child of `inspect.ts`: imports one plugin and writes its descriptor as one marked line. */
-import { builtins } from '../boot/builtins.ts'
+import { builtins } from '../../plugins/builtins.ts'
 import { importPlugin } from '../boot/load.ts'
 import { isPlugin, type Plugin } from '../contract/plugin.ts'
 import { toJsonSchema } from '../contract/schema.ts'

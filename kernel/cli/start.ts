@@ -38,7 +38,7 @@ async function run(context: KernelCommandContext): Promise<number> {
   if (process.versions.bun && !cli.env.BUN_CONFIG_MAX_HTTP_REQUESTS) cli.restart?.(fetchLimit)
   const text = (name: string) => (typeof args[name] === 'string' ? args[name] : undefined)
   const flags = { config: text('config'), dataDir: text('dataDir'), port: text('port'), host: text('host') }
-  const { prepareStart } = await import('../boot/builtins.ts')
+  const { prepareStart } = await import('../../plugins/builtins.ts')
   await prepareStart()
   const [{ startGateway }, { configureLog, loggerOf }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const { token, options: access } = createLocalAccess(cli.env)

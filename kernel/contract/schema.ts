@@ -1,5 +1,7 @@
 /** `t`: the schemas plugins write. A subset of TypeBox that is plain JSON Schema 2020-12; extra keys are refused. */
+
 import { type ObjectOptions, type SchemaOptions, type Static, type TLiteral, type TObject, type TProperties, type TSchema, Type } from '@sinclair/typebox'
+import { TypeCompiler } from '@sinclair/typebox/compiler'
 
 export type { Static, TObject, TSchema }
 
@@ -64,4 +66,14 @@ function plain(value: unknown): unknown {
     return { ...out, type: 'string', enum: choices.map((choice) => choice.const) }
   }
   return out
+}
+
+/** Compiles a schema once, for many values: gives what is wrong with one, and where (`/tokens/0`; `/` = with all of it), or undefined. */
+export function compileCheck(schema: unknown): (value: unknown) => { readonly path: string; readonly message: string } | undefined {
+  const check = TypeCompiler.Compile(schema as TSchema)
+  return (value) => {
+    if (check.Check(value)) return undefined
+    const first = check.Errors(value).First()
+    return { path: first?.path || '/', message: first?.message ?? 'It is not of its schema' }
+  }
 }

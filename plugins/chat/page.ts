@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { resolveModulePath } from 'exsolve'
 import { GatewayError, open, type RouteGroup } from 'portico'
 
-const own = (name: string) => fileURLToPath(new URL(`./page/${name}`, import.meta.url))
+const own = (name: string) => fileURLToPath(new URL(`./page/${name}`, import.meta.url).href)
 const library = (name: string) => resolveModulePath(name, { from: import.meta.url, conditions: ['import', 'browser', 'default'] })
 
 const script = 'text/javascript; charset=utf-8'

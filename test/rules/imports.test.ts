@@ -82,7 +82,7 @@ describe('a planted violation bites', () => {
         "import { startTestGateway } from 'portico/testkit'\nimport OpenAI from 'openai'\nimport { startUpstream } from '../../test/fixtures/upstream.ts'",
       ),
     ).toEqual([])
-    expect(planted('kernel/boot/builtins.ts', "const load = () => import('../../plugins/openai/index.ts')")).toEqual([])
+    expect(planted('plugins/builtins.ts', "const load = () => import('./openai/index.ts')")).toEqual([])
     expect(
       planted('kernel/bus/x.ts', "// import x from '../http/x.ts'\nconst text = `import x from '../http/x.ts'`\nconst more = \"import('../http/x.ts')\""),
     ).toEqual([])

@@ -15,7 +15,7 @@ export const rooms: Readonly<Record<string, readonly string[]>> = {
 }
 
 /** The one file that names built-in plugins, each by a dynamic import. */
-const builtins = 'kernel/boot/builtins.ts'
+const builtins = 'plugins/builtins.ts'
 /** What a plugin may import of `portico`. */
 const publicEntry = /^portico(\/channels|\/plugins\/[a-z0-9-]+(\/testing)?)?$/
 const builtByKernel = new Set(['elysia', '@sinclair/typebox'])
@@ -55,10 +55,12 @@ function judgeRelative(path: string, target: string, entry: Import): string | un
   if (!/\.(ts|mjs|json)$/.test(target)) return 'name the file with its ending'
   if (path.startsWith('test/')) return undefined
   if (target.startsWith('test/')) return isTest(path) && target.startsWith(fixtures) ? undefined : 'only tests use test/, and of it test/fixtures'
+  if (path === builtins) return isPlugin(target) && entry.kind === 'dynamic' ? undefined : 'the list of plugins loads them, and nothing else'
   if (isPlugin(path)) return home(target) === home(path) ? undefined : "a plugin imports its own folder and other plugins' contracts by portico/plugins/<id>"
   const [from, to] = [room(path), room(target)]
   if (from === undefined) return `${path} lies in no room`
-  if (isPlugin(target)) return path === builtins && entry.kind === 'dynamic' ? undefined : 'the kernel knows no plugin'
+  if (target === builtins) return from === 'boot' || from === 'cli' ? undefined : 'boot and cli alone ask which plugins there are'
+  if (isPlugin(target)) return 'the kernel knows no plugin'
   if (to === undefined) return target === 'package.json' ? undefined : `${target} lies in no room`
   if (from === to || rooms[from]?.includes(to)) return undefined
   if (isTest(path) && to === 'testkit') return undefined

@@ -81,7 +81,7 @@ describe.each(runtimes)('on %s', (runtime) => {
   test('all that set-up shows, at once', async () => {
     const routes = (groups: string) => `setup: () => ({ routes: [${groups}] })`
     const folder = await folderOf({
-      pair: `paths: ['/pair'], ${routes(`open((app) => app.get('/pair/:id', () => 'x')), guard(rpc, (app) => app.get('/pair/:name/', () => 'y'))`)}`,
+      pair: `paths: ['/couple'], ${routes(`open((app) => app.get('/couple/:id', () => 'x')), guard(rpc, (app) => app.get('/couple/:name/', () => 'y'))`)}`,
       same: `paths: ['/same'], ${routes(`open((app) => app.get('/same', () => 'x')), guard(rpc, (app) => app.get('/same/', () => 'y'))`)}`,
       first: `paths: ['/a'], ${routes(`open((app) => app.get('/a/x/:id', () => 'x'))`)}`,
       second: `paths: ['/a/x'], ${routes(`open((app) => app.get('/a/x/:name', () => 'y'))`)}`,
@@ -93,7 +93,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       giver: `provides: { gift: defineService('gift') }`,
     })
     const lines = await refusals(folder)
-    named(lines, 'pair', '/pair/:id', '/pair/:name')
+    named(lines, 'pair', '/couple/:id', '/couple/:name')
     named(lines, '[same]', '/same', 'another group of this plugin')
     named(lines, 'first', 'second', '/a/x/:id', '/a/x/:name')
     named(lines, '[outside]', '/bb/elsewhere', '/b')

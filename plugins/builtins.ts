@@ -1,0 +1,38 @@
+/** The plugins that come with the package. They load, and import, like any other. */
+
+/** Loads a plugin's module; its default export is the plugin. */
+export type PluginLoader = () => Promise<{ default: unknown }>
+
+/** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
+export const builtins: Readonly<Record<string, PluginLoader>> = {
+  pglite: () => import('./pglite/index.ts'),
+  'event-log': () => import('./event-log/index.ts'),
+  limits: () => import('./limits/index.ts'),
+  'auth-token': () => import('./auth-token/index.ts'),
+  'auth-none': () => import('./auth-none/index.ts'),
+  'auth-pairing': () => import('./auth-pairing/index.ts'),
+  events: () => import('./events/index.ts'),
+  models: () => import('./models/index.ts'),
+  'provider-openai-compatible': () => import('./provider-openai-compatible/index.ts'),
+  discovery: () => import('./discovery/index.ts'),
+  'provider-demo': () => import('./provider-demo/index.ts'),
+  openai: () => import('./openai/index.ts'),
+  rpc: () => import('./rpc/index.ts'),
+  chat: () => import('./chat/index.ts'),
+  settings: () => import('./settings/index.ts'),
+  egress: () => import('./egress/index.ts'),
+  health: () => import('./health/index.ts'),
+  metrics: () => import('./metrics/index.ts'),
+  backup: () => import('./backup/index.ts'),
+  diagnostics: () => import('./diagnostics/index.ts'),
+  docs: () => import('./docs/index.ts'),
+}
+
+/** Those that are added where the caller names the plugins himself, each with the service it is there for: unless one of his provides that. */
+export const infrastructure: Readonly<Record<string, string>> = { pglite: 'database-server', 'event-log': 'event-log' }
+
+/** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
+export async function prepareStart(): Promise<void> {
+  const { warmWorker } = await import('./pglite/workers.ts')
+  warmWorker()
+}
