@@ -1,6 +1,7 @@
 /** What other plugins may know of models: the service, the two slots providers come in by, the events, and the wire form. */
 import { defineEvent, defineService, defineSlot, type Logger, rpc, t } from 'portico'
 
+export { type LoadModel, overLanguageModel } from './language-model.ts'
 export { type ChatAnswer, type ChatResponseOptions, type ChatUsage, chatResponse, type ToolCall, wireError } from './wire.ts'
 
 /** One model as its provider names it. */

@@ -13,6 +13,10 @@ export interface ToolCall {
 export interface ChatUsage {
   readonly promptTokens: number
   readonly completionTokens: number
+  /** Of the prompt. */
+  readonly cachedTokens?: number
+  /** Of the completion. */
+  readonly reasoningTokens?: number
 }
 
 /** What a model says. */
@@ -77,7 +81,7 @@ function completion(answer: ChatAnswer, options: ChatResponseOptions) {
   return {
     ...head('chat.completion', options),
     choices: indices(options).map((index) => ({ index, message, logprobs: null, finish_reason: finishOf(answer) })),
-    usage: usageOf(answer),
+    usage: usageOf(answer.usage),
   }
 }
 
@@ -100,7 +104,7 @@ function* chunks(answer: ChatAnswer, options: ChatResponseOptions): Generator<un
     }
     yield chunk(index, {}, finishOf(answer))
   }
-  if (options.includeUsage) yield { ...common, choices: [], usage: usageOf(answer) }
+  if (options.includeUsage) yield { ...common, choices: [], usage: usageOf(answer.usage) }
 }
 
 function head(object: string, { id, model, created, fingerprint }: ChatResponseOptions) {
@@ -119,12 +123,13 @@ function toWire(call: ToolCall) {
   return { id: call.id, type: 'function', function: { name: call.name, arguments: call.arguments } }
 }
 
-function usageOf({ usage }: ChatAnswer) {
+/** As OpenAI writes it. */
+export function usageOf(usage: ChatUsage) {
   return {
     prompt_tokens: usage.promptTokens,
     completion_tokens: usage.completionTokens,
     total_tokens: usage.promptTokens + usage.completionTokens,
-    prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
-    completion_tokens_details: { reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
+    prompt_tokens_details: { cached_tokens: usage.cachedTokens ?? 0, audio_tokens: 0 },
+    completion_tokens_details: { reasoning_tokens: usage.reasoningTokens ?? 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0 },
   }
 }

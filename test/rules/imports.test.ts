@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import manifest from '../../package.json'
 import { barrels, importCycles, importViolations, rooms } from './imports.ts'
-import { importsOf, lex, linesOfCode, projectFiles, report } from './source.ts'
+import { importsOf, isTest, lex, linesOfCode, projectFiles, report } from './source.ts'
 
 const packages = { runtime: new Set(Object.keys(manifest.dependencies)), dev: new Set(Object.keys(manifest.devDependencies)) }
 const files = projectFiles().filter((file) => /^(kernel|plugins|channels|test)\//.test(file.path))
@@ -15,6 +15,14 @@ describe('imports', () => {
       'imports',
       files.flatMap((file) => importViolations(file, packages)),
     )
+  })
+
+  test('of the AI SDK are types, or wait for the first call', () => {
+    const found = files
+      .filter(({ path }) => !isTest(path))
+      .flatMap(({ path, text }) => importsOf(text).flatMap((entry) => (/^(@ai-sdk\/|ai$)/.test(entry.specifier) ? [{ path, ...entry }] : [])))
+    expect(found.length).toBeGreaterThan(3)
+    expect(found.filter(({ kind, types }) => kind !== 'dynamic' && !types)).toEqual([])
   })
 
   test('make no ring, and no barrel but the public entries', () => {

@@ -3,7 +3,7 @@ import { lex, lineAt, type SourceFile } from './source.ts'
 
 /** Files that may call the runtime's own `fetch`: its addresses stand in the operator's config, or are the gateway's own. Addresses from anywhere else go through the service `egress`. */
 export const fetchers: readonly RegExp[] = [
-  /^plugins\/provider-openai-compatible\//, // the forwarder: baseUrl stands in the config
+  /^plugins\/provider-(openai-compatible|anthropic|google)\//, // baseUrl stands in the config
   /^plugins\/chat\/page\//, // runs in a browser
   /^kernel\/cli\//, // commands beside a running gateway: its run.json
   /^kernel\/testkit\//,
