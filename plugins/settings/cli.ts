@@ -1,6 +1,7 @@
 /** `portico plugins` and `portico config`. Checking and inspecting need no running gateway and open no database. */
 import { type Command, defineCommand, type JsonSchema, type ReloadReport } from 'portico'
 import type { PluginView } from './routes.ts'
+import { authoring } from './scaffold.ts'
 import { configJsonSchema } from './schema.ts'
 
 const list: Command = {
@@ -41,9 +42,10 @@ const switching = (action: 'enable' | 'disable' | 'reload', summary: string): Co
 
 /** `portico plugins`. */
 export const plugins = defineCommand({
-  summary: 'List the plugins, inspect one, switch them on and off',
+  summary: 'List the plugins, make one, inspect one, switch them on and off',
   commands: {
     list,
+    ...authoring,
     inspect,
     enable: switching('enable', 'Switch a plugin on, in what runs and in the config file'),
     disable: switching('disable', 'Switch a plugin off, in what runs and in the config file'),

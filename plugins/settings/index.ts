@@ -21,7 +21,12 @@ export default definePlugin({
   requires: { kernel },
   paths: ['/api/plugins', '/api/config'],
   commands: [
-    { name: 'plugins', summary: 'List the plugins, inspect one, switch them on and off', load: async () => ({ default: (await import('./cli.ts')).plugins }) },
+    { name: 'init', summary: 'Write a commented portico.toml', load: async () => ({ default: (await import('./init.ts')).init }) },
+    {
+      name: 'plugins',
+      summary: 'List the plugins, make one, inspect one, switch them on and off',
+      load: async () => ({ default: (await import('./cli.ts')).plugins }),
+    },
     { name: 'config', summary: 'Check, show and change the config, print its schema', load: async () => ({ default: (await import('./cli.ts')).config }) },
   ],
   setup(ctx) {

@@ -30,8 +30,20 @@ describe.each(runtimes)('on %s', (runtime) => {
     }
     expect(leaves.sort()).toEqual(
       [
-        ...['backup', 'chat', 'config check', 'config reload', 'config schema', 'config set', 'config show', 'doctor', 'events list', 'events tail'],
-        ...['keys create', 'keys list', 'keys revoke', 'keys rotate', 'pair', 'plugins disable', 'plugins enable', 'plugins inspect', 'plugins list'],
+        ...['backup', 'chat', 'config check', 'config reload', 'config schema', 'config set', 'config show', 'doctor', 'events list', 'events tail', 'init'],
+        ...[
+          'keys create',
+          'keys list',
+          'keys revoke',
+          'keys rotate',
+          'pair',
+          'plugins disable',
+          'plugins enable',
+          'plugins inspect',
+          'plugins link',
+          'plugins list',
+          'plugins new',
+        ],
         ...['plugins reload', 'restore', 'start', 'status'],
       ].sort(),
     )
