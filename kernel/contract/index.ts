@@ -1,4 +1,6 @@
 /** `portico`: everything a plugin author imports. Types, pure functions, and one small timer. */
+
+export { sql } from 'drizzle-orm/sql'
 export * from './access.ts'
 export * from './command.ts'
 export * from './database.ts'

@@ -90,7 +90,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(stdout).toContain('cd my-greeter')
       const made = join(cwd, 'my-greeter')
-      const own = runtime === 'bun' ? ['bun', 'test', '--timeout=60000'] : ['deno', 'test', '-A']
+      const own = runtime === 'bun' ? ['bun', 'test', '--timeout=60000'] : ['deno', 'test', '-A', '--no-check']
       const tested = await run([join(checkout, 'node_modules/.bin', own[0] as string), ...own.slice(1)], made)
       expect([tested.code, tested.out]).toEqual([0, expect.stringMatching(runtime === 'bun' ? /6 pass/ : /ok \| 6 passed/)])
       await using gateway = await spawnGateway({ runtime, config: `plugins = [${JSON.stringify(made)}]\n[my-greeter]\nword = "Salve"\n` })
