@@ -1,7 +1,7 @@
 /** `bun run build [FOLDER]`: makes the package that npm installs, JavaScript and its types, in `dist/`. What is in it and why: README.md beside this file. */
 import { execFile } from 'node:child_process'
 import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, extname, join, resolve } from 'node:path'
+import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import manifest from '../../package.json' with { type: 'json' }
@@ -9,6 +9,8 @@ import manifest from '../../package.json' with { type: 'json' }
 const root = fileURLToPath(new URL('../..', import.meta.url).href)
 const here = join(root, 'deploy/npm')
 const dist = resolve(process.argv[2] ?? join(root, 'dist'))
+/** Where declarations find TypeBox's, see `toPublished`. */
+const typebox = join(dist, 'kernel/contract/typebox')
 /** Whose code is published. */
 const rooms = ['kernel', 'plugins', 'channels']
 /** Folders that only tests read. */
@@ -33,12 +35,21 @@ async function compile(): Promise<void> {
   } catch (error) {
     throw new Error(`tsc refused the sources:\n${(error as { stdout?: string }).stdout ?? ''}`, { cause: error })
   }
-  // tsc rewrites `./x.ts` in JavaScript only; not every checker finds the declarations behind it.
-  for (const file of await filesOf(dist)) {
-    if (!file.endsWith('.d.ts')) continue
-    const text = await readFile(file, 'utf8')
-    await writeFile(file, text.replace(/((?:\bfrom |\bimport\(|\bimport )(['"])\.\.?\/[^'"]+)\.ts\2/g, '$1.js$2'))
-  }
+  for (const file of await filesOf(dist)) if (file.endsWith('.d.ts')) await writeFile(file, toPublished(await readFile(file, 'utf8'), file))
+  await mkdir(typebox, { recursive: true })
+  await writeFile(join(typebox, 'index.d.ts'), "export * from '@sinclair/typebox'\n")
+  await writeFile(join(typebox, 'package.json'), '{}\n')
+}
+
+/**
+ * Declarations as every checker reads them. tsc rewrites `./x.ts` in JavaScript only. And TypeBox has its types twice, for `import` and for `require`, with symbols that differ:
+ * Elysia's declarations, in a package that says no `type`, see one or the other by the checker's settings. Ours look through a folder of that kind, and so always see the same ones.
+ */
+function toPublished(text: string, file: string): string {
+  const path = relative(dirname(file), join(typebox, 'index.js'))
+  return text
+    .replace(/((?:\bfrom |\bimport\(|\bimport )(['"])\.\.?\/[^'"]+)\.ts\2/g, '$1.js$2')
+    .replace(/(\bfrom |\bimport\()(['"])@sinclair\/typebox\2/g, `$1$2${path.startsWith('.') ? path : `./${path}`}$2`)
 }
 
 /** What the code reads while it runs: migrations, pages, workers in JavaScript. */

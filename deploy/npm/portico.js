@@ -12,8 +12,9 @@ import { fileURLToPath } from 'node:url'
 const main = new URL('../kernel/cli/main.js', import.meta.url)
 /** Bun reads it before anything runs, see kernel/cli/start. */
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: process.env.BUN_CONFIG_MAX_HTTP_REQUESTS || '4096' }
-/** Tells the gateway that a tool stands between it and whoever started it: it ends when that tool does. */
+/** Tells the gateway what stands between it and whoever started it: it ends when that does. */
 const behindTool = { _PORTICO_BEHIND: 'tool' }
+const behindThis = { _PORTICO_BEHIND: 'shim' }
 /** Set by npm, pnpm and bun while they run a package's command or a script. */
 const isBehindTool = Boolean(process.env.npm_command || process.env.npm_lifecycle_event || process.env.npm_execpath)
 
@@ -32,7 +33,7 @@ function run(bun, args) {
   // The same process goes on as Bun: its id, its signals and its exit code are exact.
   if (typeof process.execve === 'function' && process.platform !== 'win32') process.execve(bun, [bun, ...args], env)
   const parent = process.ppid
-  const child = spawn(bun, args, { stdio: 'inherit', env: { ...env, ...behindTool } })
+  const child = spawn(bun, args, { stdio: 'inherit', env: { ...behindThis, ...env } })
   for (const signal of ['SIGTERM', 'SIGHUP', 'SIGINT', 'SIGQUIT']) {
     process.on(signal, () => {
       // On a terminal the keyboard's signals reach the whole group: the child has them already.

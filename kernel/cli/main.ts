@@ -17,7 +17,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     stop.abort()
   })
 }
-if (isBehindTool) stopWithParent()
+if (process.env._PORTICO_BEHIND) stopWithParent()
 
 const script = process.argv[1] ?? ''
 const inCheckout = import.meta.url.endsWith('.ts')
