@@ -57,8 +57,9 @@ async function copyRoom(room: string): Promise<void> {
   for (const file of await filesOf(join(root, room))) if (!notCopied.has(extname(file))) await copy(file)
 }
 
-/** The documents, and what they link to. */
+/** The documents and what they link to; of `deploy/npm`, which makes this package, only the page. */
 async function copyDocs(): Promise<void> {
+  for (const file of await filesOf(join(root, 'deploy'))) if (extname(file) === '.md' || dirname(file) !== here) await copy(file)
   for (const file of await filesOf(join(root, 'docs'))) if (extname(file) === '.md') await copy(file)
   for (const name of ['README.md', 'LICENSE', 'CHANGELOG.md']) await copy(join(root, name))
 }
@@ -92,7 +93,7 @@ function published(): Record<string, unknown> {
     engines: { node: '>=20', bun: '>=1.4', deno: '>=2.9' },
     bin: { portico: 'bin/portico.js' },
     exports: Object.fromEntries(Object.entries(exports).map(([path, file]) => [path, entry(file)])),
-    files: ['bin', ...rooms, 'docs', 'CHANGELOG.md'],
+    files: ['bin', ...rooms, 'docs', 'deploy', 'CHANGELOG.md'],
     dependencies: { ...dependencies, bun: devDependencies.bun },
   }
 }
