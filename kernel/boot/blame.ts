@@ -1,5 +1,5 @@
 /** Whose code was it: finds a plugin in a stack, by the files its frames lie in. */
-import { basename, dirname, sep } from 'node:path'
+import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** What nobody can be blamed for by its stack. */
@@ -30,7 +30,8 @@ export function createBlame(plugins: readonly PluginFile[]): Blame {
     .flatMap(({ plugin, file }, at) => {
       const folder = folders[at] as string
       const isAlone = folders.every((other, index) => index === at || !`${other}${sep}`.startsWith(`${folder}${sep}`))
-      const inPackage = /^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/.exec(file)?.[0]
+      // The built-in ones, when installed, share the kernel's own package.
+      const inPackage = file.startsWith(join(kernelRoot, '../')) ? undefined : /^.*[\\/]node_modules[\\/](?:@[^\\/]+[\\/])?[^\\/]+/.exec(file)?.[0]
       const home = inPackage ?? (isAlone || /^index\./.test(basename(file)) ? folder : undefined)
       return [{ plugin, root: file }, ...(home === undefined ? [] : [{ plugin, root: `${home}${sep}` }])]
     })

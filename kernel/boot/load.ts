@@ -54,7 +54,8 @@ export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: L
   return { plugins: plugins.flat(), problems }
 }
 
-const builtinFile = (id: string) => fileURLToPath(new URL(`../../plugins/${id}/index.ts`, import.meta.url).href)
+// Compiled, everything ends in `.js`.
+const builtinFile = (id: string) => fileURLToPath(new URL(`../../plugins/${id}/index${import.meta.url.slice(-3)}`, import.meta.url).href)
 
 /** Where specifiers were found, and how often their modules were asked for anew. */
 const paths = new Map<string, string>()

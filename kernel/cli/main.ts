@@ -2,14 +2,22 @@
 /** The `portico` command: gives the command line the process it runs in. */
 import { runCli } from './run.ts'
 
+/** True when npx or the like stands between the user and this process (set by deploy/npm/portico.js). */
+const isBehindTool = process.env._PORTICO_BEHIND === 'tool'
+/** ms in which such a tool hands on a signal that the terminal has sent already. */
+const echo = 500
+
 const stop = new AbortController()
+let stoppedAt = 0
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
     // The second one does not wait: whoever sends it has waited long enough.
-    if (stop.signal.aborted) process.exit(1)
+    if (stop.signal.aborted && !(isBehindTool && Date.now() - stoppedAt < echo)) process.exit(1)
+    stoppedAt ||= Date.now()
     stop.abort()
   })
 }
+if (process.env._PORTICO_BEHIND) stopWithParent()
 
 const script = process.argv[1] ?? ''
 const inCheckout = import.meta.url.endsWith('.ts')
@@ -20,12 +28,21 @@ const code = await runCli({
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
   color: process.stdout.isTTY === true && process.stderr.isTTY === true && !process.env.NO_COLOR,
-  name: inCheckout ? (process.versions.deno ? 'deno task portico' : 'bun run portico') : 'portico',
+  name: inCheckout ? (process.versions.deno ? 'deno task portico' : 'bun run portico') : isBehindTool ? 'npx portico' : 'portico',
   signal: stop.signal,
   restart: restartInPlace(),
 })
 // A worker or an idle connection would keep the process; whatever had to be written is.
 process.stdout.write('', () => process.exit(code))
+
+/** A tool that is killed, or stopped without handing it on, must not leave a gateway that nobody knows of. */
+function stopWithParent(): void {
+  const parent = process.ppid
+  const timer = setInterval(() => {
+    if (process.ppid !== parent) stop.abort()
+  }, 500)
+  timer.unref()
+}
 
 function restartInPlace(): ((env: Record<string, string>) => void) | undefined {
   const { execve } = process as { execve?(file: string, args: readonly string[], env: NodeJS.ProcessEnv): never }

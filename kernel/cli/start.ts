@@ -140,7 +140,7 @@ async function pairingOf(gateway: Gateway, token: string, isAsked: boolean): Pro
 async function modelsOf(gateway: Gateway, token: string): Promise<string[]> {
   try {
     const headers = { authorization: `Bearer ${token}` }
-    const response = await gateway.fetch(new Request(`${gateway.url}/v1/models`, { headers, signal: AbortSignal.timeout(2_000) }))
+    const response = await gateway.fetch(new Request(`${reachable(gateway.url ?? '')}/v1/models`, { headers, signal: AbortSignal.timeout(2_000) }))
     const { data } = (await response.json()) as { data?: { id: string }[] }
     return response.ok ? (data ?? []).map(({ id }) => id) : []
   } catch {

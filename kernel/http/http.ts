@@ -191,9 +191,9 @@ export class Http {
     const { path, request } = context
     const { method } = request
     if (path === '/' && (method === 'GET' || method === 'HEAD')) {
-      const isForPeople = request.headers.get('accept')?.includes('text/html') && this.table.find('GET', '/app')
-      const headers = { vary: 'accept', location: '/app/' }
-      return isForPeople ? new Response(null, { status: 302, headers }) : Response.json({ name: 'portico', surfaces: this.table.roots })
+      const page = request.headers.get('accept')?.includes('text/html') && this.table.find('GET', '/app')
+      if (page) return new Response(null, { status: 302, headers: { vary: 'accept', location: '/app/' } })
+      return Response.json({ name: 'portico', surfaces: this.table.roots })
     }
     const allow = this.table.allowed(path).join(', ')
     if (allow !== '' && method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } })

@@ -34,7 +34,7 @@ const newCommand: Command = {
       'Type next:',
       `  cd ${shown}`,
       '  bun test                # or: deno test -A',
-      '  npx tsc                 # its types',
+      '  bun run check           # its types',
       '',
       `Load it: write plugins = [${JSON.stringify(shown.startsWith('.') ? shown : `./${shown}`)}] as first line of portico.toml, and start the gateway.`,
     ]
