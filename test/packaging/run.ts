@@ -35,6 +35,7 @@ const rows: readonly Row[] = [
   { name: 'npm 11, npx on a terminal', install: [...npm('11.6.0'), 'TARBALL'], start: ['npx', 'portico'], by: 'keyboard', code: 130 },
   { name: 'Node 24, command', install: [...npm('11.6.0'), 'TARBALL', 'node@24.8.0'], start: node24, by: 'SIGTERM', code: 0 },
   { name: 'Node 24, command on a terminal', install: [...npm('11.6.0'), 'TARBALL', 'node@24.8.0'], start: node24, by: 'keyboard', code: 0 },
+  { name: 'pnpm exec on a terminal', install: [...pnpm, 'add', 'TARBALL'], start: [...pnpm, 'exec', 'portico'], by: 'keyboard', code: 130 },
   { name: 'pnpm, command', install: [...pnpm, 'add', 'TARBALL'], start: command, by: 'SIGTERM', code: 0 },
   { name: 'pnpm, command on a terminal', install: [...pnpm, 'add', 'TARBALL'], start: command, by: 'keyboard', code: 0 },
   { name: 'bun, command on Node', install: [runtimePath('bun'), 'add', 'TARBALL'], start: command, by: 'SIGTERM', code: 0 },

@@ -80,13 +80,13 @@ describe('the tarball', () => {
 
 /** How the user starts it, and how he ends it. */
 const node = ['node_modules/.bin/portico']
-const waysToRun: [string, 'SIGTERM' | 'SIGINT', readonly string[]][] = [
+const waysToRun: [string, 'SIGTERM' | 'Ctrl-C', readonly string[]][] = [
   ['the command itself, on Node', 'SIGTERM', node],
-  ['by Bun', 'SIGINT', [runtimePath('bun'), 'node_modules/.bin/portico']],
-  ['by Deno', 'SIGTERM', [runtimePath('deno'), 'run', '-A', 'node_modules/.bin/portico']],
+  ['by `bun run`, which hands on what the terminal has sent already', 'Ctrl-C', [runtimePath('bun'), 'run', '--bun', 'portico']],
+  ['by Deno', 'SIGTERM', [runtimePath('deno'), 'run', '-A', '--unstable-no-legacy-abort', 'node_modules/.bin/portico']],
 ]
 
-describe('installed in an empty folder by npm, without install scripts', () => {
+describe.concurrent('installed in an empty folder by npm, without install scripts', () => {
   test('`npx portico --version` says its version, and an exit code comes through', async () => {
     expect(await run(['npx', 'portico', '--version'])).toMatchObject({ code: 0, stdout: `${manifest.version}\n` })
     expect((await run(['npx', 'portico', 'nonsense'])).code).toBe(2)
@@ -94,10 +94,11 @@ describe('installed in an empty folder by npm, without install scripts', () => {
 
   test.each(waysToRun)(
     '%s: it serves on an empty HOME; %s lets an answer in flight finish, and gives the gateway’s exit code',
-    async (_, signal, command) => {
+    async (_, end, command) => {
       await using gateway = await startInstalled({
         command,
         folder,
+        terminal: end === 'Ctrl-C',
         config: `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\n`,
       })
       expect((await fetch(`${gateway.url}/healthz`)).status).toBe(200)
@@ -110,13 +111,15 @@ describe('installed in an empty folder by npm, without install scripts', () => {
         })
       expect(await (await ask('demo/echo', 'Hello, gateway', false)).text()).toContain('Hello, gateway')
 
-      upstream.script({ frameDelayMs: 40 }, { path: '/v1/chat' })
+      upstream.script({ frameDelayMs: 20 }, { path: '/v1/chat' })
       const answer = await ask('local/mock-small', 'one two three four five six seven eight nine ten', true)
-      gateway.kill(signal)
+      if (end === 'Ctrl-C') gateway.pressCtrlC()
+      else gateway.kill(end)
       expect((await answer.text()).trimEnd()).toEndWith('data: [DONE]')
       expect(await gateway.exited).toBe(0)
       await gateway.gone()
       expect(gateway.output).toContain('Stopping')
+      expect(gateway.output).not.toContain('legacy')
     },
     120_000,
   )
@@ -131,13 +134,20 @@ describe('installed in an empty folder by npm, without install scripts', () => {
     expect(hasRunFile(gateway)).toBe(false)
   }, 120_000)
 
-  test('npx ended by SIGTERM leaves no gateway behind', async () => {
-    await using gateway = await startInstalled({ command: ['npx', 'portico'], folder })
-    gateway.kill('SIGTERM')
-    await gateway.exited
-    await gateway.gone()
-    expect(hasRunFile(gateway)).toBe(false)
-  }, 120_000)
+  test.each([
+    ['npx ended by SIGTERM', 'SIGTERM', ['npx', 'portico']],
+    ['the command on Node killed', 'SIGKILL', node],
+  ] as const)(
+    '%s leaves no gateway behind',
+    async (_, signal, command) => {
+      await using gateway = await startInstalled({ command, folder })
+      gateway.kill(signal)
+      await gateway.exited
+      await gateway.gone()
+      expect(hasRunFile(gateway)).toBe(false)
+    },
+    120_000,
+  )
 
   test('where Node can become another program, it becomes Bun', async () => {
     const fake =
@@ -154,6 +164,15 @@ describe('installed in an empty folder by npm, without install scripts', () => {
     expect(file).toContain('/node_modules/@oven/bun-')
     expect(args).toEqual([file, join(folder, 'node_modules/portico/kernel/cli/main.js'), 'status', '--json'])
     expect(limit).toBe('4096')
+  })
+
+  test('its built-in plugins are told apart in a stack, though all lie in one package', async () => {
+    const own = join(folder, 'node_modules/portico')
+    const { createBlame } = (await import(join(own, 'kernel/boot/blame.js'))) as typeof import('../../kernel/boot/blame.ts')
+    const blame = createBlame(['health', 'openai'].map((plugin) => ({ plugin, file: join(own, `plugins/${plugin}/index.js`) })))
+    expect(blame.of([join(own, 'plugins/openai/relay.js')])).toBe('openai')
+    expect(blame.of([join(own, 'kernel/http/http.js'), join(own, 'plugins/health/routes.js')])).toBe('health')
+    expect(blame.of([join(own, 'kernel/http/http.js')])).toBe('kernel')
   })
 
   test('without any runtime it says what to do', async () => {
