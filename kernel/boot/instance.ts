@@ -207,7 +207,7 @@ export class Instance {
       }) as never,
       add: (slot: SlotRef, item: unknown, options?: { order?: number }) => {
         if (!addable.includes(slot.id)) throw breach(this.id, slot.id, 'is added to, but not declared in adds', nearestName(slot.id, addable))
-        this.#effect(() => host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0 }))
+        this.#effect(() => host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0, deadline: slot.deadline }))
       },
       items: ((slot: SlotRef) => {
         if (!readable.includes(slot.id)) throw breach(this.id, slot.id, 'is read, but not declared in slots', nearestName(slot.id, readable))

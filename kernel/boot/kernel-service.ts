@@ -34,7 +34,7 @@ export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'start
 export function createKernelService({ running, plugins, http, bus, store, slots, faults, ...given }: KernelParts): Kernel {
   return {
     ...given,
-    database: { kind: store.kind, pool: store.pool, listen: store.listen, afterCommit, inTransaction, outsideTransaction, isConnectionError },
+    database: { kind: store.kind, pool: store.pool, openPool: store.openPool, afterCommit, inTransaction, outsideTransaction, isConnectionError },
     plugins: () => running().plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,

@@ -37,6 +37,17 @@ describe('a slot', () => {
     expect(() => item?.abort()).toThrow('gone')
   })
 
+  test('names the owner of an item that does not settle in time; what it does later is nobody’s fault', async () => {
+    const s = slots()
+    const gate = Promise.withResolvers<void>()
+    s.add('list', { hang: () => gate.promise, soon: async () => 'here' }, { ...at('sleeper', 0), deadline: 50 })
+    const [item] = s.items('list') as { hang(): Promise<void>; soon(): Promise<string> }[]
+    expect(await item?.soon()).toBe('here')
+    await expect(item?.hang()).rejects.toMatchObject({ code: 'deadline_exceeded', plugin: 'sleeper' })
+    expect(errors).toContain('sleeper list.hang')
+    gate.reject(new Error('late'))
+  })
+
   test('takes class instances: methods keep their this, private state and getters work', () => {
     class Counter {
       #n = 0

@@ -1,4 +1,5 @@
 /** Slots: typed lists that many plugins add to. Calls of an item's functions are guarded, so that a throw names the item's owner. */
+import { inTime } from '../contract/deadlines.ts'
 import { GatewayError, isGatewayError } from '../contract/errors.ts'
 import { isConnectionError } from '../store/connection-errors.ts'
 
@@ -7,6 +8,11 @@ interface Entry {
   readonly planIndex: number
   readonly order: number
   readonly item: unknown
+}
+
+/** Who adds an item, and where; without a deadline its promises may take their time. */
+export interface Place extends Omit<Entry, 'item'> {
+  readonly deadline?: number
 }
 
 /** Told of a throw in an item: owner, which function of which slot, the error. */
@@ -23,8 +29,8 @@ export class Slots {
   }
 
   /** Adds an item; the returned function withdraws it. */
-  add(slot: string, item: unknown, at: { owner: string; planIndex: number; order: number }): () => void {
-    const entry: Entry = { ...at, item: guardItem(item, at.owner, slot, this.#onError) }
+  add(slot: string, item: unknown, { deadline = Number.POSITIVE_INFINITY, ...at }: Place): () => void {
+    const entry: Entry = { ...at, item: guardItem(item, { owner: at.owner, slot, deadline, onError: this.#onError }) }
     const next = [...(this.#entries.get(slot) ?? []), entry].sort((a, b) => a.order - b.order || a.planIndex - b.planIndex)
     this.#set(slot, next)
     return () =>
@@ -45,8 +51,8 @@ export class Slots {
   }
 }
 
-function guardItem(item: unknown, owner: string, slot: string, onError: SlotErrorHandler): unknown {
-  if (typeof item === 'function') return guardFunction(item as Callable, undefined, { owner, slot, name: 'call', onError })
+function guardItem(item: unknown, options: Omit<GuardOptions, 'name'>): unknown {
+  if (typeof item === 'function') return guardFunction(item as Callable, undefined, { ...options, name: 'call' })
   if (typeof item !== 'object' || item === null) return item
   const guarded: Record<PropertyKey, unknown> = Object.create(item)
   for (let level: object | null = item; level !== null && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
@@ -55,7 +61,7 @@ function guardItem(item: unknown, owner: string, slot: string, onError: SlotErro
       if (name === 'constructor' || Object.hasOwn(guarded, name)) continue
       if (property?.get) Object.defineProperty(guarded, name, { get: () => Reflect.get(item, name), enumerable: true })
       if (typeof property?.value !== 'function') continue
-      Object.defineProperty(guarded, name, { value: guardFunction(property.value as Callable, item, { owner, slot, name, onError }), enumerable: true })
+      Object.defineProperty(guarded, name, { value: guardFunction(property.value as Callable, item, { ...options, name }), enumerable: true })
     }
   }
   return guarded
@@ -67,6 +73,7 @@ interface GuardOptions {
   owner: string
   slot: string
   name: string
+  deadline: number
   onError: SlotErrorHandler
 }
 
@@ -80,10 +87,17 @@ function guardFunction(call: Callable, self: unknown, options: GuardOptions): Ca
       cause: error,
     })
   }
+  const { deadline, name, owner, slot } = options
+  const late = () => {
+    const error = new GatewayError('deadline_exceeded', `Its ${name}() in the slot "${slot}" did not settle within ${deadline} ms.`, { plugin: owner })
+    options.onError(owner, `${slot}.${name}`, error)
+    return error
+  }
   return (...args) => {
     try {
       const result = call.apply(self, args)
-      return result instanceof Promise ? result.catch(rethrow) : result
+      if (!(result instanceof Promise)) return result
+      return (deadline === Number.POSITIVE_INFINITY ? result : inTime(result, deadline, late)).catch(rethrow)
     } catch (error) {
       return rethrow(error)
     }

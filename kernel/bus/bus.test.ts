@@ -73,8 +73,8 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect(() => bus.eventStream({ principal: root, since: 'yesterday', request: new StreamReader(bus).connection.request })).toThrow('not of the form')
   })
 
-  test('a listener that throws or rejects is reported under its owner, and neither publisher nor others feel it', async () => {
-    await using node = await start()
+  test('a listener that throws, rejects or does not settle is reported under its owner, and neither publisher nor others feel it', async () => {
+    await using node = await start({ patienceMs: 50 })
     const heard: number[] = []
     node.bus.on('bad', delta, () => {
       throw new Error('sync')
@@ -88,8 +88,9 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     undo()
     void node.bus.publish('notes', delta, { n: 1 })
     expect(heard).toEqual([1])
-    await until(() => node.errors.length === 2)
-    expect(node.errors.map(({ owner, error }) => `${owner}: ${(error as Error).message}`).sort()).toEqual(['bad: sync', 'worse: async'])
+    await until(() => node.errors.length === 3)
+    const said = node.errors.map(({ owner, error }) => `${owner}: ${(error as Error).message}`)
+    expect(said.sort()).toEqual(['bad: sync', 'slow: it did not settle within 50 ms', 'worse: async'])
   })
 
   test('a live listener may use the database although it was told inside a transaction', async () => {

@@ -1,4 +1,5 @@
 /** The bus: events from those who publish to those who listen. What is durable goes through the log, which a plugin provides. Design §5. */
+import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { EventDelivery, EventLog } from '../contract/event-log.ts'
@@ -16,6 +17,8 @@ import { createView } from './view.ts'
 export interface BusOptions {
   readonly log: Logger
   readonly clock: Clock
+  /** ms after which a live listener that does not settle is reported; default five minutes. */
+  readonly patienceMs?: number
   /** Hears every fault of a listener, with the plugin that owns it. */
   onError(owner: string, what: string, error: unknown): void
 }
@@ -46,7 +49,7 @@ export interface Bus {
 const maxDataLength = 1024 * 1024
 
 /** Creates the bus. Listeners may come at once, durable events after `open`. */
-export function createBus({ log, clock, onError }: BusOptions): Bus {
+export function createBus({ log, clock, patienceMs = 300_000, onError }: BusOptions): Bus {
   const catalogue = createCatalogue()
   const nextUid = createUids()
   const counters = { 'bus.published.live': 0, 'bus.published.durable': 0, 'bus.delivered': 0 }
@@ -68,10 +71,13 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
     })
   }
 
+  const late = () => new Error(`it did not settle within ${patienceMs} ms`)
+
   function tell<E extends { readonly type: string }>({ owner, call }: OwnedListener<E>, event: E): void {
     try {
       const result = call(event)
-      if (typeof result === 'object' && result !== null && 'then' in result) Promise.resolve(result).catch((error) => failed(owner, event.type, error))
+      if (typeof result === 'object' && result !== null && 'then' in result)
+        inTime(Promise.resolve(result), patienceMs, late).catch((error) => failed(owner, event.type, error))
     } catch (error) {
       failed(owner, event.type, error)
     }
@@ -138,11 +144,11 @@ export function createBus({ log, clock, onError }: BusOptions): Bus {
         )
       return publishDurable(ref.type, source, toJson(source, ref.type, data, about), about)
     },
-    on(owner, ref, listener, { cursor, from = 'now' } = {}) {
+    on(owner, ref, listener, { cursor, from = 'now', deadline = 300_000 } = {}) {
       const { type } = ref
       if (cursor === undefined) return catalogue.listen(type, { owner, call: listener })
       if (!ref.durable) throw misuse(owner, type, 'is live and has no cursor: listen without one')
-      return running().subscribe({ owner, name: cursor, type, from, handle: listener })
+      return running().subscribe({ owner, name: cursor, type, from, deadline, handle: listener })
     },
     subscribeAll(call) {
       const own = { owner: 'kernel', call }

@@ -27,11 +27,8 @@ export interface DatabaseAccess {
   readonly kind: 'pglite' | 'postgres'
   /** Its queries pass no guard: never use it inside `db.transaction`. */
   readonly pool: pg.Pool
-  /**
-   * Hears a channel on a connection of its own, which reconnects by itself; after each reconnect `onNotify('')` is called once, because notifications may
-   * have been missed. Resolves when it listens; its result ends it.
-   */
-  listen(channel: string, onNotify: (payload: string) => void): Promise<() => Promise<void>>
+  /** A pool of your own to the same database, for what occupies a connection: LISTEN, COPY. Whoever opens it hears its errors, and ends it. */
+  openPool(options: pg.PoolConfig): pg.Pool
   /** Calls back once the outermost transaction has committed, and never otherwise. The callback must not throw. */
   afterCommit(tx: Transaction, callback: () => void): void
   /** True inside the body of a `db.transaction` that has not ended yet. */

@@ -76,6 +76,8 @@ export interface DurableListener {
   readonly type: string
   /** Where it begins the first time. */
   readonly from: 'now' | 'oldest'
+  /** ms in which `handle` has to settle. */
+  readonly deadline: number
   handle(event: GatewayEvent): unknown
 }
 

@@ -42,6 +42,8 @@ export interface ListenOptions {
   cursor?: string
   /** Where a durable listener starts the first time; default `now`. */
   from?: 'now' | 'oldest'
+  /** ms in which a durable listener has to settle, default five minutes; later counts as a throw: it is tried again. */
+  deadline?: number
 }
 
 type EventRefs = readonly EventRef[]

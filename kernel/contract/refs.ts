@@ -67,11 +67,13 @@ export function defineService<T>(id: string): ServiceRef<T> {
 export interface SlotRef<T = unknown> {
   readonly kind: 'slot'
   readonly id: string
+  /** ms in which a promise of an item's function has to settle. */
+  readonly deadline: number
   /** Never set: carries the type. */
   readonly '~item'?: T
 }
 
-/** Declares a slot. Its owner lists it under `slots`, those who add under `adds`. */
-export function defineSlot<T>(id: string): SlotRef<T> {
-  return { kind: 'slot', id }
+/** Declares a slot. Its owner lists it under `slots`, those who add under `adds`. `deadline` is of each call of an item: default a minute; Infinity where the owner sets one itself. */
+export function defineSlot<T>(id: string, { deadline = 60_000 }: { deadline?: number } = {}): SlotRef<T> {
+  return { kind: 'slot', id, deadline }
 }

@@ -5,7 +5,6 @@ import { withDeadline } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { Database, Logger } from '../contract/plugin.ts'
 import { isConnectionError } from './connection-errors.ts'
-import { startListening } from './listen.ts'
 import { createMigrate, type Migrate } from './migrate.ts'
 import { createPulse } from './pulse.ts'
 import { wrapDatabase } from './transactions.ts'
@@ -23,8 +22,8 @@ export interface StoreOptions {
   log: Logger
 }
 
-/** An open store. Notifications of the time without connection are lost, so treat one as "look", not as the news. */
-export interface Store extends Pick<DatabaseAccess, 'kind' | 'pool' | 'listen'> {
+/** An open store. */
+export interface Store extends Pick<DatabaseAccess, 'kind' | 'pool' | 'openPool'> {
   /** drizzle, with the guards of transactions.ts. */
   readonly db: Database
   /** Applies `0001_name.sql` … of the folder, each once, in order, all new ones in one transaction. A file changed after it was applied is an error by name. No query when nothing is new. */
@@ -52,10 +51,8 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
   pool.on('error', (error) => log.warn('An idle database connection ended', { error }))
   pool.on('connect', (client) => client.on('error', (error) => log.debug('A database connection ended', { error })))
   const pulse = createPulse(pool, target, { cuts: !server })
-  const listeners = new Set<() => Promise<void>>()
   const close = async () => {
     pulse.stop()
-    for (const stop of listeners) await stop()
     await withDeadline(pool.end(), 5_000, 'closing the pool').catch(() => {})
   }
   const migrate = await createMigrate(pool, log).catch(async (cause) => {
@@ -67,15 +64,7 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
     db: wrapDatabase(pool, (error) => log.error('A callback after a commit failed', { error })),
     kind: server ? 'pglite' : 'postgres',
     pool,
-    async listen(channel, onNotify) {
-      const end = await startListening(target, channel, onNotify, log).catch(unavailable('Try again when it is back.'))
-      const stop = async () => {
-        listeners.delete(stop)
-        end()
-      }
-      listeners.add(stop)
-      return stop
-    },
+    openPool: (own) => new pg.Pool({ ...target, ...own }),
     migrate,
     async ping() {
       await withDeadline(pulse.ask(), 1_000, 'the database').catch(unavailable('It is tried again with every request.'))
@@ -84,7 +73,6 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
       'database.connections': pool.totalCount,
       'database.idle': pool.idleCount,
       'database.waiting': pool.waitingCount,
-      'database.listeners': listeners.size,
     }),
     close,
   }

@@ -1,5 +1,6 @@
 /** Moves durable events: from their publishers to the outbox, from there to the log, and from the log, whoever appended, to `deliver` in one order. */
 import { type EventRecord, GatewayError, type LogFilter, type LoggedEvent, type Transaction } from 'portico'
+import { startListening } from './listen.ts'
 import { appendOutbox, insertOutbox, insertOutboxIn, readHead, readLog, readNewest } from './log.ts'
 import { type LogParts, pause } from './parts.ts'
 
@@ -155,13 +156,14 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
 
     /** Listens, loads the tail, and appends what a crash left. */
     async start(): Promise<void> {
-      const listening = database.listen('event_log', (payload) => {
+      const hear = (payload: string) => {
         // Without a payload notifications may have been missed.
         if (payload === '') wake('outbox')
         if (payload !== '' && BigInt(payload) > heard) heard = BigInt(payload)
         // What this process appended itself is told of as well, sometimes before its answer is here.
         if (payload === '' || (heard > tail.head && moving === undefined)) wake('log')
-      })
+      }
+      const listening = startListening(database, 'event_log', hear, log)
       stopListening = () => listening.then((stop) => stop())
       await Promise.all([listening, loadTail()])
       started = true

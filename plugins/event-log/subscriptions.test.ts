@@ -79,6 +79,26 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     await until(async () => (await rows(`select from event_log_cursors where position = ${last}`)).length === 2)
   })
 
+  test('a handler that never settles is reported by name at its deadline, and the event is tried again', async () => {
+    const clock = createFakeClock()
+    await using node = await start({ clock })
+    let tried = 0
+    const handled: number[] = []
+    const handle = ({ data }: { data: { n: number } }) => {
+      if (data.n === 1 && ++tried === 1) return new Promise<void>(() => {})
+      handled.push(data.n)
+    }
+    node.bus.on('pager', noted, handle, { cursor: 'pages', deadline: 50 })
+    await write(node.bus, 3)
+    await until(() => clock.sleepers === 1)
+    expect(node.errors.map(({ owner, error }) => `${owner}: ${(error as Error).message}`)).toEqual([
+      expect.stringMatching(/^pager: the event \d+-\d+ was not handled within 50 ms; it is tried again$/),
+    ])
+    await clock.advance(1_000)
+    await until(() => handled.length === 3)
+    expect(handled).toEqual([0, 1, 2])
+  })
+
   test('retries a failing event from 1 s to 60 s, ten times, then sets it aside, reports it and goes on', async () => {
     const clock = createFakeClock()
     await using node = await start({ clock })

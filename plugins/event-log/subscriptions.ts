@@ -1,6 +1,6 @@
 /** Durable subscriptions: each event handled in order, one at a time, at least once, on one process, continuing at a stored cursor. */
 import { randomUUID } from 'node:crypto'
-import { type DurableListener, type LoggedEvent, type LogSink, toCursor } from 'portico'
+import { type DurableListener, inTime, type LoggedEvent, type LogSink, toCursor } from 'portico'
 import { type CursorKey, holdCursors, takeCursors } from './leases.ts'
 import { readLog } from './log.ts'
 import { type LogParts, later, pause } from './parts.ts'
@@ -9,6 +9,7 @@ interface Subscription {
   readonly key: CursorKey
   readonly id: string
   readonly handle: DurableListener['handle']
+  readonly deadline: number
   readonly holder: string
   /** Where to begin when there is no row yet; null = the oldest. */
   start: bigint | null
@@ -159,7 +160,12 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
   async function handle(one: Subscription, event: LoggedEvent, signal: AbortSignal): Promise<boolean> {
     for (let attempt = 1; ; attempt++) {
       try {
-        await one.handle(event.event)
+        const late = () => {
+          const error = new Error(`the event ${toCursor(event.id)} was not handled within ${one.deadline} ms; it is tried again`)
+          report(one.key.owner, nameOf(one), error)
+          return error
+        }
+        await inTime(Promise.resolve(one.handle(event.event)), one.deadline, late)
         return true
       } catch (error) {
         if (signal.aborted) return false
@@ -194,10 +200,10 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
     lagMs: () => Math.max(0, ...[...all].filter(({ hold, wake }) => hold && !wake).map(({ position }) => msOf(tail.head) - msOf(position))),
 
     /** Subscribes; returns the undo, after which no event begins any more. */
-    add({ owner, name, type, from, handle }: DurableListener): () => void {
+    add({ owner, name, type, from, deadline, handle }: DurableListener): () => void {
       const key: CursorKey = { owner, name, type }
       const one: Subscription = {
-        ...{ key, id: JSON.stringify(key), handle, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },
+        ...{ key, id: JSON.stringify(key), handle, deadline, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },
         ...{ position: 0n, saved: 0n, epoch: 0n, hold: null, heldUntil: 0, ended: false, buffer: [], wake: null, running: null },
       }
       if ([...all].some(({ id, ended }) => id === one.id && !ended)) log.info('A durable subscription waits until another of its name has ended', { ...key })

@@ -169,8 +169,8 @@ export interface Models {
 /** The ref of the service. */
 export const models = defineService<Models>('models')
 
-/** Providers that are there already. */
-export const modelProviders = defineSlot<ModelProvider>('modelProviders')
+/** Providers that are there already. How long a call may take, their `timeoutMs` says. */
+export const modelProviders = defineSlot<ModelProvider>('modelProviders', { deadline: Number.POSITIVE_INFINITY })
 /** Kinds of providers that `[models.providers.NAME] type = "…"` may name. */
 export const providerTypes = defineSlot<ProviderType>('providerTypes')
 

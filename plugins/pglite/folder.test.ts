@@ -97,18 +97,13 @@ describe('PGlite in the data folder', () => {
     await store.close()
   })
 
-  test('when its worker dies, the store answers again by itself, and who listens is told to look', async () => {
+  test('when its worker dies, the store answers again by itself', async () => {
     const store = await openPgliteStore(await folder())
-    const heard: string[] = []
-    const stop = await store.listen('news', (payload) => heard.push(payload))
     await store.db.execute(sql`create table kept (n int)`)
     await expect(store.pool.query('copy kept from stdin')).rejects.toThrow()
     await expect(store.ping()).rejects.toMatchObject({ code: 'database_unavailable' })
-    while (!heard.includes('')) await Bun.sleep(10)
-    await store.db.execute(sql`select pg_notify('news', 'back')`)
-    while (!heard.includes('back')) await Bun.sleep(10)
-    expect(heard).toEqual(['', 'back'])
-    await stop()
+    while ((await store.ping().catch(() => 'away')) === 'away') await Bun.sleep(10)
+    expect((await store.db.execute(sql`select 1 as one`)).rows).toEqual([{ one: 1 }])
     await store.close()
   }, 30_000)
 })

@@ -48,7 +48,7 @@ export function defineRpcMethod<P extends TSchema, R extends TSchema>(
 }
 
 /** Methods of `/ws`. A name has one owner: of two the first counts, and the log says so. */
-export const rpcMethods = defineSlot<RpcMethod>('rpcMethods')
+export const rpcMethods = defineSlot<RpcMethod>('rpcMethods', { deadline: 30_000 })
 
 /** A connection that gets plain frames: opened with `?protocol=events`, or silent for its first second. */
 export interface PlainConnection {

@@ -1,10 +1,7 @@
 /** The methods there are, with their params checked. */
-import { compileCheck, GatewayError, hasScope, inTime, nearestName, toJsonSchema } from 'portico'
+import { compileCheck, GatewayError, hasScope, nearestName, toJsonSchema } from 'portico'
 import type { RpcCall, RpcMethod } from './contract.ts'
 import { type Answer, type Call, codes, failure, failureOf } from './protocol.ts'
-
-/** ms for one call. */
-const deadlineMs = 30_000
 
 interface Compiled {
   readonly method: RpcMethod
@@ -44,8 +41,7 @@ export function createMethods(items: () => readonly RpcMethod[], hooks: { report
       const where = wrong.path.slice(1).replaceAll('/', '.') || 'params'
       throw new GatewayError('validation_failed', `${where}: ${wrong.message}. system.describe shows what ${method.name} takes.`, { param: where })
     }
-    const late = () => new GatewayError('deadline_exceeded', `${method.name} gave no result within ${deadlineMs / 1_000} s.`)
-    const value = await inTime(Promise.resolve(method.run(named as never, context)), deadlineMs, late)
+    const value = await method.run(named as never, context)
     const fault = wrongResult(value)
     if (fault) {
       hooks.report(method.name, new Error(`The result of ${method.name} is not what its schema says, at ${fault.path}: ${fault.message}`))

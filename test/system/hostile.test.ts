@@ -129,6 +129,8 @@ describe.each(runtimes)('hostile plugins, on %s', (runtime) => {
     expect((await chat('hostile/x')).status).toBeGreaterThanOrEqual(500)
     expect((await chat('hostile/hang')).status).toBe(504)
     expect((await chat('demo/echo')).status).toBe(200)
+    expect((await answer('/hostile-provider/hang')).status).toBe(504)
+    await logged('hostile-provider', 'did not settle within 200 ms')
     await logged('hostile-provider', 'a slot item went wrong')
     await logged('hostile-provider', 'a chat of a slot item went wrong')
   })

@@ -1,12 +1,17 @@
 /** LISTEN on a connection of its own that comes back by itself. */
 import pg from 'pg'
-import type { Logger } from '../contract/plugin.ts'
+import type { DatabaseAccess, Logger } from 'portico'
 
 const heartbeatMs = 15_000
 const [shortestPauseMs, longestPauseMs] = [50, 5_000]
 
 /** Resolves, when it listens, to its end; rejects when the first attempt fails. After each reconnect `onNotify('')` is called once, because notifications may have been missed. */
-export async function startListening(target: pg.PoolConfig, channel: string, onNotify: (payload: string) => void, log: Logger): Promise<() => void> {
+export async function startListening(
+  { openPool }: Pick<DatabaseAccess, 'openPool'>,
+  channel: string,
+  onNotify: (payload: string) => void,
+  log: Logger,
+): Promise<() => Promise<void>> {
   let timer: ReturnType<typeof setTimeout> | undefined
   let connections = 0
 
@@ -19,8 +24,7 @@ export async function startListening(target: pg.PoolConfig, channel: string, onN
   }
 
   // A pool of one: asked for a connection that was lost, it makes another.
-  const pool = new pg.Pool({
-    ...target,
+  const pool = openPool({
     ...{ max: 1, idleTimeoutMillis: 0, query_timeout: 5_000 },
     async onConnect(client) {
       // On PGlite every connection hears every channel.
@@ -51,8 +55,8 @@ export async function startListening(target: pg.PoolConfig, channel: string, onN
     await pool.end()
     throw error
   }
-  return () => {
+  return async () => {
     clearTimeout(timer)
-    pool.end().catch(() => {})
+    await pool.end().catch(() => {})
   }
 }
