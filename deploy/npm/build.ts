@@ -1,5 +1,6 @@
 /** `bun run build [FOLDER]`: makes the package that npm installs, JavaScript and its types, in `dist/`. What is in it and why: README.md beside this file. */
 import { execFile } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { chmod, copyFile, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, extname, join, relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -15,13 +16,12 @@ const typebox = join(dist, 'kernel/contract/typebox')
 const rooms = ['kernel', 'plugins', 'channels']
 /** Folders that only tests read. */
 const forTests = new Set(['fixtures', 'payloads', 'node_modules'])
-/** Compiled, or for readers of the repository. */
-const notCopied = new Set(['.ts', '.md'])
 
 await rm(dist, { recursive: true, force: true })
 await compile()
 for (const room of rooms) await copyRoom(room)
 await copyDocs()
+await unlink()
 await mkdir(join(dist, 'bin'), { recursive: true })
 await copyFile(join(here, 'portico.js'), join(dist, 'bin/portico.js'))
 await chmod(join(dist, 'bin/portico.js'), 0o755)
@@ -52,9 +52,9 @@ function toPublished(text: string, file: string): string {
     .replace(/(\bfrom |\bimport\()(['"])@sinclair\/typebox\2/g, `$1$2${path.startsWith('.') ? path : `./${path}`}$2`)
 }
 
-/** What the code reads while it runs: migrations, pages, workers in JavaScript. */
+/** What the code reads while it runs: migrations, pages, workers in JavaScript; and what is written about it. */
 async function copyRoom(room: string): Promise<void> {
-  for (const file of await filesOf(join(root, room))) if (!notCopied.has(extname(file)) || basename(file) === 'README.md') await copy(file)
+  for (const file of await filesOf(join(root, room))) if (extname(file) !== '.ts') await copy(file)
 }
 
 /** The documents and what they link to; of `deploy/npm`, which makes this package, only the page. */
@@ -62,6 +62,19 @@ async function copyDocs(): Promise<void> {
   for (const file of await filesOf(join(root, 'deploy'))) if (extname(file) === '.md' || dirname(file) !== here) await copy(file)
   for (const file of await filesOf(join(root, 'docs'))) if (extname(file) === '.md') await copy(file)
   for (const name of ['README.md', 'LICENSE', 'CHANGELOG.md', 'CONTRIBUTING.md']) await copy(join(root, name))
+}
+
+/** A link to what only the repository has becomes its text. */
+async function unlink(): Promise<void> {
+  for (const file of await filesOf(dist)) {
+    if (extname(file) !== '.md') continue
+    const isThere = (target: string) => /^(?:[a-z]+:|#)/.test(target) || existsSync(resolve(dirname(file), target.replace(/#.*/, '')))
+    const text = await readFile(file, 'utf8')
+    await writeFile(
+      file,
+      text.replace(/\[([^\]]*)\]\(([^)\s]+)\)/g, (link, label: string, target: string) => (isThere(target) ? link : label)),
+    )
+  }
 }
 
 async function copy(file: string): Promise<void> {
