@@ -7,6 +7,7 @@ import { models } from './rows/models.ts'
 import { fanOut, idle } from './rows/readers.ts'
 import { routes } from './rows/routes.ts'
 import { start, startOnPostgres } from './rows/start.ts'
+import { stranger } from './rows/stranger.ts'
 import { pacedStreams } from './rows/streams.ts'
 
 export const rows: readonly Row[] = [
@@ -23,4 +24,5 @@ export const rows: readonly Row[] = [
   idleMemory,
   soak,
   routes,
+  stranger,
 ]

@@ -3,8 +3,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { openTerminal } from '../fixtures/terminal.ts'
 
 const project = join(import.meta.dir, '../..')
 let root: string
@@ -106,6 +107,52 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect(await json('status')).toMatchObject({ running: true, pid: gateway.pid })
       expect((await gateway.fetch('/readyz')).status).toBe(200)
     }, 60_000)
+
+    test('in a terminal each speaks to a person, in colour unless NO_COLOR is set, and ends', async () => {
+      const { dataDir } = gateway
+      const folder = await mkdtemp(join(root, 'terminal-'))
+      const main = join(project, 'kernel/cli/main.ts')
+      const at = (...words: string[]) => [runtimePath(runtime), ...(runtime === 'deno' ? ['run', '-A'] : []), main, ...words, '--data-dir', dataDir]
+      const { id } = await json('keys create terminal')
+      const config = ((await (await gateway.fetch('/api/config')).json()) as { file: string }).file
+      const file = join(folder, 'saved')
+      const commands: [words: string[], shows: RegExp, code?: number][] = [
+        [['status'], /Listening/],
+        [['keys', 'create', 'typed'], /ptk_/],
+        [['keys', 'list'], /NAME.*KIND/],
+        [['keys', 'rotate', id], /ptk_/],
+        [['keys', 'revoke', id], /is revoked/],
+        [['pair'], /[A-Z2-9]{4}-[A-Z2-9]{4}/],
+        [['chat', 'hello there', '--model', 'demo/echo'], /hello there/],
+        [['events', 'list'], /key:created/],
+        [['events', 'tail', '--since', '0-0', '--count', '1'], /model:catalog_loaded|plugin:/],
+        [['plugins', 'list'], /auth-token +ready/],
+        [['plugins', 'inspect', 'metrics'], /metrics/],
+        [['plugins', 'disable', 'metrics'], /stopped: metrics/],
+        [['plugins', 'enable', 'metrics'], /started: metrics/],
+        [['plugins', 'reload', 'metrics'], /restarted: metrics/],
+        [['plugins', 'new', 'typed', '--dir', join(folder, 'typed')], /Type next/],
+        [['plugins', 'link', folder], /node_modules/],
+        [['config', 'show', 'log'], /"level"/],
+        [['config', 'check'], /good/],
+        [['config', 'schema'], /json-schema/],
+        [['config', 'set', 'log.level', 'debug'], /changed: log.level/],
+        [['config', 'reload'], /Nothing changed/],
+        [['doctor'], /./],
+        [['backup', file], /./],
+        [['restore', file], /would be lost/, 1],
+        [['keys', 'revoke', 'key_0'], /There is no living key/, 1],
+        [['keyz'], /did you mean keys/, 2],
+      ]
+      for (const [words, shows, code = 0] of commands) {
+        const terminal = openTerminal(at(...words), { cwd: dirname(config) })
+        expect([words, await terminal.exited, terminal.screen]).toEqual([words, code, expect.stringMatching(shows)])
+        if (code > 0) expect([words, terminal.screen]).toEqual([words, expect.stringContaining('\u001b[31m')])
+      }
+      const plain = openTerminal(at('keyz'), { cwd: folder, env: { NO_COLOR: '1' } })
+      expect(await plain.exited).toBe(2)
+      expect(plain.screen).not.toContain('\u001b[31m')
+    }, 120_000)
 
     test('what the gateway refuses is an error with its code, exit 1', async () => {
       const { code, stdout, stderr } = await runPortico(['keys', 'create', 'x', '--scope', 'amdin', '--json', '--data-dir', gateway.dataDir], {
