@@ -90,9 +90,11 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
       expect(stdout).toContain('cd my-greeter')
       const made = join(cwd, 'my-greeter')
-      const own = runtime === 'bun' ? ['bun', 'test', '--timeout=60000'] : ['deno', 'test', '-A', '--no-check']
-      const tested = await run([join(checkout, 'node_modules/.bin', own[0] as string), ...own.slice(1)], made)
-      expect([tested.code, tested.out]).toEqual([0, expect.stringMatching(runtime === 'bun' ? /6 pass/ : /ok \| 6 passed/)])
+      // On Bun the page for plugin authors has it tested: docs.test.ts.
+      if (runtime === 'deno') {
+        const tested = await run([join(checkout, 'node_modules/.bin/deno'), 'test', '-A', '--no-check'], made)
+        expect([tested.code, tested.out]).toEqual([0, expect.stringMatching(/ok \| 6 passed/)])
+      }
       await using gateway = await spawnGateway({ runtime, config: `plugins = [${JSON.stringify(made)}]\n[my-greeter]\nword = "Salve"\n` })
       expect(await (await gateway.fetch('/my-greeter/Roma')).json()).toEqual({ text: 'Salve, Roma' })
     }, 120_000)

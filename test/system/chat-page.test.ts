@@ -122,8 +122,9 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
 
   test('is accessible, in light and dark, wide and at 360 px', async () => {
     const found: string[] = []
-    for (const colorScheme of ['light', 'dark'] as const)
-      for (const width of [1280, 360]) {
+    // The page is the same bytes on both runtimes.
+    for (const colorScheme of runtime === 'bun' ? (['light', 'dark'] as const) : (['light'] as const))
+      for (const width of runtime === 'bun' ? [1280, 360] : [360]) {
         await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
         await page.setViewportSize({ width, height: 800 })
         if (width === 1280) for (const panel of ['#sessions-button', '#events-button']) await page.click(panel)
