@@ -161,10 +161,10 @@ describe('a changed config', () => {
     const asked = { headers: { origin: 'https://app.example' } }
     expect((await gateway.fetch('/healthz', asked)).status).toBe(403)
     const { keys, needsRestart } = await gateway.gateway.kernel.reload({
-      text: '[gateway]\ncorsOrigins = ["https://app.example"]\nhttpBodyLimitBytes = 1024\nport = 4799\n[pglite]\nsilenceMs = 9000\n',
+      text: '[gateway]\ncorsOrigins = ["https://app.example"]\nhttpBodyLimitBytes = 1024\nport = 4799\n[pglite]\nsilenceMs = 9000\n[log]\naccess = true\n',
     })
     expect(keys).toEqual(expect.arrayContaining(['gateway.corsOrigins', 'gateway.httpBodyLimitBytes']))
-    expect(needsRestart).toEqual(['pglite'])
+    expect(needsRestart).toEqual(['pglite', 'log.access'])
     expect((await gateway.fetch('/healthz', asked)).headers.get('access-control-allow-origin')).toBe('https://app.example')
     expect((await gateway.json('/api/keys', { method: 'POST', body: { name: 'x'.repeat(2_000) } })).status).toBe(413)
   })

@@ -42,7 +42,7 @@ import { catchUncaught } from './uncaught.ts'
 export const defaultPort = 4766
 
 /** Keys that are read once, at the start. */
-const fixedKeys = /^(gateway\.(host|port|allowPublicBind)|database)\b/
+const fixedKeys = /^(gateway\.(host|port|allowPublicBind|tls)|database|log\.access)\b/
 
 /** The version of the package. */
 export const version: string = manifest.version

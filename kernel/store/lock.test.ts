@@ -1,5 +1,5 @@
 import { afterEach, expect, test } from 'bun:test'
-import { chmod, mkdir, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { denoCommand } from '../../test/fixtures/deno.ts'
 import { temporaryFolder } from '../../test/fixtures/pglite.ts'
@@ -57,6 +57,15 @@ test("an empty folder becomes private, a stranger's keeps its mode", async () =>
   for (const made of [empty, full]) await (await lockDataDir(made)).release()
   expect((await stat(empty)).mode & 0o777).toBe(0o700)
   expect((await stat(full)).mode & 0o777).toBe(0o755)
+})
+
+test('a folder that everybody may write to is refused, with the command that mends it, and stays as it is', async () => {
+  const open = join(await folder(), 'open')
+  await mkdir(open)
+  await writeFile(join(open, 'file'), '')
+  await chmod(open, 0o777)
+  await expect(lockDataDir(open)).rejects.toMatchObject({ code: 'config_invalid', message: expect.stringContaining(`chmod 700 ${open}`) })
+  expect(await readdir(open)).toEqual(['file'])
 })
 
 test.each(['bun', 'deno'] as const)('another process (%s) excludes this one until it is killed', async (runtime) => {

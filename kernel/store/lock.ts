@@ -1,5 +1,5 @@
 /** One gateway per data folder: a lock that the operating system itself lets go when its holder dies, however it dies. */
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../contract/errors.ts'
 
@@ -15,13 +15,18 @@ export interface DataDirLock {
 /**
  * Makes the folder and locks it. The lock is SQLite's exclusive one on an empty file: the kernel's, so a dead holder's is free at once, nobody has to judge
  * a pid, and two containers on one volume exclude each other too. The pid in `lock.pid` is only for the message.
- * A folder that is new, empty or already ours gets mode 0700; a stranger's (`/tmp`) keeps its own.
- * @throws GatewayError `conflict` naming the holder
+ * A folder that is new, empty or already ours gets mode 0700; one that everybody may write to is refused: whoever can place files there owns the gateway.
+ * @throws GatewayError `conflict` naming the holder, `config_invalid`
  */
 export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
   await mkdir(dataDir, { recursive: true, mode: 0o700 })
   const names = await readdir(dataDir)
   if (names.length === 0 || names.includes('lock')) await chmod(dataDir, 0o700)
+  if ((await stat(dataDir)).mode & 0o002)
+    throw new GatewayError(
+      'config_invalid',
+      `Everybody may write to the data folder ${dataDir}. Make it yours alone, chmod 700 ${dataDir}, or choose another with --data-dir.`,
+    )
   const { DatabaseSync } = await import('node:sqlite')
   const database = new DatabaseSync(join(dataDir, 'lock'))
   const pidFile = join(dataDir, 'lock.pid')

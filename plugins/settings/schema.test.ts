@@ -36,7 +36,7 @@ describe('the JSON Schema for editors', () => {
   test('knows the other places of a section', () => {
     const log = { id: 'event-log', schema: t.Object({ rows: t.Integer({ default: 1 }) }), aliases: ['bus', 'gateway.maxRows'] }
     const { properties, patternProperties } = configJsonSchema([{ id: 'gateway', schema: t.Object({}), aliases: [] }, log])
-    expect(patternProperties).toEqual({ '^(eventLog|event_log)$': { $ref: '#/properties/event-log' }, '^(bus|bus)$': { $ref: '#/properties/event-log' } })
+    expect(patternProperties).toEqual({ '^(eventLog|event_log)$': { $ref: '#/properties/event-log' }, '^bus$': { $ref: '#/properties/event-log' } })
     expect(properties).toMatchObject({ gateway: { patternProperties: { '^(maxRows|max_rows)$': true } } })
   })
   test('and refuses what it refuses', () => {

@@ -26,7 +26,7 @@ export function configJsonSchema(sections: readonly ConfigSection[]): JsonSchema
 }
 
 const spellings = (entries: readonly (readonly [key: string, schema: unknown])[]): JsonSchema =>
-  Object.fromEntries(entries.map(([key, schema]) => [`^(${key}|${toSnake(key)})$`, schema]))
+  Object.fromEntries(entries.map(([key, schema]) => [key === toSnake(key) ? `^${key}$` : `^(${key}|${toSnake(key)})$`, schema]))
 
 // In the file nothing with a default is required, and a key has a second spelling, which editors need not propose.
 function forFile(schema: unknown): unknown {
