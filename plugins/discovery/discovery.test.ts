@@ -68,6 +68,15 @@ test('one that appears is found; one that goes is marked down, without a warning
   expect((await say(gateway, 'ollama/qwen3')).status).toBe(200)
 })
 
+test('an alias may name a model of one that is not there yet', async () => {
+  const later = await startModelServer('ollama', 0, ['llama3.2'])
+  await later.stop()
+  await using gateway = await start({ ollama: later.port }, '[models.aliases]\nfast = "ollama/llama3.2"\n')
+  expect((await say(gateway, 'fast')).status).toBe(404)
+  await serve('ollama', later.port, ['llama3.2'])
+  await until(async () => (await say(gateway, 'fast')).status === 200)
+})
+
 test('a provider of that name in the config takes precedence', async () => {
   const found = await serve('ollama', 0, ['found'])
   const named = await serve('ollama', 0, ['named'])

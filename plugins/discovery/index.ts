@@ -28,6 +28,7 @@ export default definePlugin({
   requires: { models },
   setup(ctx) {
     const { models } = ctx.services
+    models.expect(kinds.map(({ id }) => id))
     let ended: Promise<void> | undefined
     ctx.defer(async () => {
       await ended

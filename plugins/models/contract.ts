@@ -160,6 +160,8 @@ export interface Models {
    * or by a plugin, is not taken.
    */
   offer(source: string, providers: readonly ModelProvider[]): void
+  /** Ids that may come by `offer` one day: aliases may name them before. To be called in `setup`. */
+  expect(ids: readonly string[]): void
   readonly prices: {
     /** US dollars, or null when nobody published a price. */
     cost(target: ModelTarget, usage: TokenUsage): Promise<number | null>

@@ -30,6 +30,7 @@ export default definePlugin({
     let configured: readonly ModelProvider[] = []
     let seen: readonly ModelProvider[] | null = null
     let all: readonly ModelProvider[] = []
+    const expected: string[] = []
     const offered = new Map<string, readonly ModelProvider[]>()
     const providers = () => {
       const live = ctx.items(modelProviders)
@@ -90,11 +91,11 @@ export default definePlugin({
     }
 
     return {
-      services: { models: { ...models, offer } },
+      services: { models: { ...models, offer, expect: (ids) => void expected.push(...ids) } },
       ready() {
         configured = makeProviders(ctx.config.providers, ctx.items(providerTypes), ctx.log)
         seen = null
-        checkNames(configured, ctx.items(modelProviders), ctx.config.aliases)
+        checkNames(configured, ctx.items(modelProviders), ctx.config.aliases, expected)
         // Asks every provider for its list, and waits for none.
         void models.list()
       },
@@ -131,12 +132,17 @@ function bound(made: ModelProvider): Pick<ModelProvider, 'models' | 'chat' | 'em
   }
 }
 
-function checkNames(configured: readonly ModelProvider[], live: readonly ModelProvider[], aliases: Readonly<Record<string, string>>): void {
+function checkNames(
+  configured: readonly ModelProvider[],
+  live: readonly ModelProvider[],
+  aliases: Readonly<Record<string, string>>,
+  expected: readonly string[],
+): void {
   for (const [index, { id }] of live.entries()) {
     if (configured.some((other) => other.id === id)) throw wrong(`providers.${id}`, 'a plugin brings a provider of that name; take another')
     if (live.findIndex((other) => other.id === id) !== index) throw wrong('providers', `two plugins bring a provider "${id}"; switch one off`)
   }
-  const ids = [...configured, ...live].map(({ id }) => id)
+  const ids = [...[...configured, ...live].map(({ id }) => id), ...expected]
   for (const [alias, target] of Object.entries(aliases)) {
     const provider = target.slice(0, target.indexOf('/'))
     if (ids.includes(provider)) continue

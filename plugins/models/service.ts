@@ -18,7 +18,7 @@ export interface ModelsOptions {
 }
 
 /** Makes the service; `stop` ends what it has under way. */
-export function createModels(options: ModelsOptions): Omit<Models, 'offer'> & { stop(): void } {
+export function createModels(options: ModelsOptions): Omit<Models, 'offer' | 'expect'> & { stop(): void } {
   const { clock, aliases } = options
   let upstreams = new Map<string, Upstream>()
   let seen: readonly ModelProvider[] | null = null
