@@ -9,10 +9,11 @@ import { pluginContract } from 'portico/testkit'
 const base = { id: 'subject', version: '1.0.0', api: 1, summary: 'Under test' } as const
 const page = (path: string) => [open((app) => app.get(path, () => 'x'))]
 
-/** What is wrong with it, by the rule that says so. */
-async function faults(plugin: Plugin): Promise<string[]> {
+/** What is wrong with it, by the rule that says so; the last rule stops the gateway, so it is always asked. */
+async function faults(plugin: Plugin, rules = [0, 1, 2]): Promise<string[]> {
   const found: string[] = []
-  for (const { name, check } of pluginContract(plugin)) await check().catch((error: Error) => found.push(`${name}: ${error.message}`))
+  for (const { name, check } of pluginContract(plugin).filter((_, rule) => rule === 3 || rules.includes(rule)))
+    await check().catch((error: Error) => found.push(`${name}: ${error.message}`))
   return found
 }
 
@@ -50,11 +51,11 @@ describe('the contract suite for plugins', () => {
   test('names what is left behind: an interval, a listener of the process', async () => {
     const timers: ReturnType<typeof setInterval>[] = []
     const leaky = definePlugin({ ...base, setup: () => void timers.push(setInterval(() => {}, 60_000)) })
-    expect(await faults(leaky)).toEqual([expect.stringContaining('2 of its intervals go on after the stop')])
+    expect(await faults(leaky, [])).toEqual([expect.stringContaining('1 of its intervals go on after the stop')])
     for (const timer of timers) clearInterval(timer)
     const listener = () => {}
     const listening = definePlugin({ ...base, setup: () => void process.on('SIGWINCH', listener) })
-    expect(await faults(listening)).toEqual([expect.stringContaining('it still listens to "SIGWINCH" of the process')])
+    expect(await faults(listening, [])).toEqual([expect.stringContaining('it still listens to "SIGWINCH" of the process')])
     process.removeAllListeners('SIGWINCH')
   })
 

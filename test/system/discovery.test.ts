@@ -9,7 +9,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     const idle = await startModelServer('ollama')
     const { port } = idle
     await idle.stop()
-    await using gateway = await spawnGateway({ runtime, config: `[discovery]\nports = { ollama = ${port} }\n` })
+    await using gateway = await spawnGateway({ runtime, config: `[discovery]\nintervalSeconds = 2\nports = { ollama = ${port} }\n` })
     const said = gateway.stderr
 
     const ollama = await startModelServer('ollama', port, ['llama3.2'])
