@@ -2,7 +2,7 @@
  * `bun run test [arguments of bun test]`: the whole suite, or what is named. Temporary folders lie in memory where there is plenty: hundreds of databases are made
  * and thrown away, and half of the time would go to the disk.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,7 +15,10 @@ const isPlenty = await statfs(memory).then(
   ({ bavail, bsize }) => bavail * bsize > plenty,
   () => false,
 )
-const folder = mkdtempSync(join(isPlenty ? memory : tmpdir(), 'portico-tests-'))
+// Short: the path of a socket has to fit into 108 bytes.
+const folder = mkdtempSync(join(isPlenty ? memory : tmpdir(), 'p-'))
+// PostgreSQL runs as a user of its own, and has to come through.
+chmodSync(folder, 0o711)
 const given = process.argv.slice(2)
 const what = given.some((word) => !word.startsWith('-')) ? [] : ['kernel', 'plugins', 'test']
 const child = Bun.spawn([process.execPath, 'test', '--parallel=2', '--timeout=60000', ...given, ...what], {

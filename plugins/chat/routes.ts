@@ -188,7 +188,8 @@ function toStream(turn: Turn, request: Request, log: Logger): ReadableStream<Uin
   const context = contextOf(request)
   context.idleTimeout(0)
   const end = new AbortController()
-  const pieces = turn.pieces(AbortSignal.any([context.signal, end.signal]))
+  context.signal.addEventListener('abort', () => end.abort(context.signal.reason), { once: true })
+  const pieces = turn.pieces(end.signal)
   let accumulated = ''
   let reason: GatewayError | undefined
   let release = () => {}

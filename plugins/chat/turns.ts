@@ -118,8 +118,7 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
   async function* pieces({ session, runId, name, target, wire, channelId, principal, request, signal }: Running): AsyncGenerator<string, TurnEnd> {
     let text = ''
     let ending: Ending = { finishReason: 'cancelled', inputTokens: 0, outputTokens: 0 }
-    const left = new AbortController()
-    const answer = ask(models, target, wire, AbortSignal.any([signal, left.signal]))
+    const answer = ask(models, target, wire, signal)
     try {
       for (;;) {
         const { done, value } = await answer.next()
@@ -135,7 +134,8 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
       if (!signal.aborted) ending = { ...ending, finishReason: 'error' }
       throw error
     } finally {
-      left.abort()
+      // Left at a piece, the upstream is left too.
+      await answer.return(ending)
       const { finishReason, inputTokens, outputTokens } = ending
       const tokens = inputTokens + outputTokens
       const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: text.slice(0, previewLength) }

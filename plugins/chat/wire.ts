@@ -39,11 +39,17 @@ export async function* ask(
   signal: AbortSignal,
 ): AsyncGenerator<string, Ending> {
   const body = encoder.encode(JSON.stringify({ model, messages, stream: true, stream_options: { include_usage: true } }))
-  const call = await models.call('chat', { provider, model, body, signal, headers: { accept: 'text/event-stream' } })
+  const own = new AbortController()
+  const abort = (reason: unknown) => own.abort(reason)
+  const follow = () => abort(signal.reason)
+  if (signal.aborted) follow()
+  signal.addEventListener('abort', follow, { once: true })
+  const call = await models.call('chat', { provider, model, body, signal: own.signal, abort, headers: { accept: 'text/event-stream' } })
   try {
     if (call.status >= 400) throw await refused(call, provider)
     return yield* read(call, provider)
   } finally {
+    signal.removeEventListener('abort', follow)
     // After its end this does nothing.
     call.abort()
   }
