@@ -63,7 +63,10 @@ async function run(context: KernelCommandContext): Promise<number> {
       const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }
       noteTroubles(gateway, context)
       // For the eyes before the terminal alone: neither --json nor the log has it.
-      const pairing = context.json ? undefined : await pairingOf(gateway, token, args.newPairing === true)
+      const isAsked = args.newPairing === true
+      const pairing = context.json ? undefined : await pairingOf(gateway, token, isAsked)
+      if (isAsked && !pairing?.code)
+        context.note(`No pairing code is shown${context.json ? ' with --json' : ''}. Make one beside the gateway: ${cli.name} pair`)
       context.print(facts, welcome(facts, pairing, context))
       await aborted(AbortSignal.any([context.signal, broken.signal]))
       context.note(broken.signal.aborted ? 'Stopping: the gateway itself is broken, see its log.' : 'Stopping: requests in flight may finish.')
@@ -132,7 +135,7 @@ function welcome(facts: Facts, pairing: Pairing | undefined, { style, cli }: Ker
 async function pairingOf(gateway: Gateway, token: string, isAsked: boolean): Promise<Pairing | undefined> {
   const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
   const body = JSON.stringify(isAsked ? {} : { first: true })
-  const response = await gateway.fetch(new Request(`${gateway.url}/api/pairing`, { method: 'POST', headers, body }))
+  const response = await gateway.fetch(new Request(`${reachable(gateway.url ?? '')}/api/pairing`, { method: 'POST', headers, body }))
   return response.ok ? ((await response.json()) as Pairing) : undefined
 }
 

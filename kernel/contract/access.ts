@@ -37,7 +37,10 @@ export interface RouteGroupOptions {
   stream?: boolean
   /** Adds to `WWW-Authenticate` on 401, e.g. `resource_metadata="…"`. */
   challenge?: (request: Request) => string
-  /** What it lets in is recorded by `audit:event`, unless it only reads (GET, HEAD, OPTIONS); groups guarded by `admin` alone always are. */
+  /**
+   * What it lets in is recorded by `audit:event`, unless it only reads (GET, HEAD, OPTIONS); groups guarded by `admin` alone always are.
+   * Of an open group: what succeeds, or anyone could fill the log.
+   */
   audit?: boolean
   /** Exempt from the limits per address and per principal (health probes). */
   unlimited?: boolean

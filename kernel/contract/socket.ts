@@ -10,6 +10,8 @@ export interface Socket {
   readonly request: Request
   /** Yours, one per connection. */
   readonly data: Record<string, unknown>
+  /** Bytes that were sent and wait for the peer: who has much to send waits for it to fall. */
+  readonly behind: number
   /** False when the peer is over 1 MB behind; it is then closed with 1013. */
   send(data: string | Uint8Array): boolean
   /** Closes. Codes: RFC 6455 §7.4; 4001 = credential revoked, 1001 = the gateway stops. */

@@ -98,7 +98,8 @@ export class Context implements RequestContext, RequestRecord, Wait {
   get audited(): boolean {
     const { access, options } = this.target?.group ?? {}
     const isAdmins = access?.kind === 'guard' && access.scopes.length === 1 && access.scopes[0]?.id === admin.id
-    return (isAdmins || options?.audit === true) && !/^(GET|HEAD|OPTIONS)$/.test(this.request.method) && ![401, 403, 429].includes(this.status)
+    const isAsked = options?.audit === true && (access?.kind !== 'open' || this.status < 400)
+    return (isAdmins || isAsked) && !/^(GET|HEAD|OPTIONS)$/.test(this.request.method) && ![401, 403, 429].includes(this.status)
   }
 
   get traceparent(): string | undefined {

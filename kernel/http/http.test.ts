@@ -442,7 +442,18 @@ describe('for the audit', () => {
     guard([admin, rpc], change('/t/both')),
     guard(rpc, change('/t/rpc')),
     guard(rpc, change('/t/asked'), { audit: true }),
+    open(change('/t/open'), { audit: true }),
   ]
+
+  test('of an open group what succeeds: what anyone can make fail would fill the log', async () => {
+    const { send, http } = await testHttp({ routes })
+    const audited: string[] = []
+    http.onRequest(({ audited: is, method, route, status, principal: { id } }) => {
+      if (is) audited.push([method, route, status, id].join(' '))
+    })
+    for (const method of ['GET', 'POST', 'DELETE']) await send('/t/open', { method })
+    expect(audited).toEqual(['POST /t/open 200 anonymous'])
+  })
 
   test('a record says who changed what an administrator may change, or what its group says; reading and refused callers are left out', async () => {
     const { send, http } = await testHttp({ routes, authMethods: [tokens('ann', 'root')] })

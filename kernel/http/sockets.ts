@@ -7,8 +7,8 @@ import type { Target } from './compile.ts'
 import type { Context } from './context.ts'
 import type { Report } from './errors.ts'
 
-const maxBehind = 1_048_576
-const defaultMaxMessage = 1_048_576
+const [maxBehind, defaultMaxMessage] = [1_048_576, 1_048_576]
+const ends: Record<'revoked' | 'stopping', [number, string]> = { revoked: [4001, 'credential revoked'], stopping: [1001, 'the gateway stops'] }
 
 const live = (peer: WirePeer): LiveSocket | undefined => (peer.context as { socket?: LiveSocket }).socket
 
@@ -25,9 +25,7 @@ export const socketHooks: Partial<Hooks> = {
 /** Makes the request a socket of its target. Throws 429 when its caller holds too many. */
 export async function upgrade(context: Context, report: Report): Promise<Response> {
   const socket = new LiveSocket(context, report)
-  socket.release = context.hold('events', (reason) =>
-    reason === 'revoked' ? socket.close(4001, 'credential revoked') : socket.close(1001, 'the gateway stops'),
-  )
+  socket.release = context.hold('events', (reason) => socket.close(...ends[reason]))
   const answer = await context.peer.upgrade?.({ socket })
   if (answer && answer.status !== 101) socket.ended(1006, '')
   return answer as Response
@@ -55,14 +53,15 @@ class LiveSocket implements Socket {
     this.#report = (what, error) => report(group.plugin, `socket ${template} ${what}`, error)
   }
 
+  get behind(): number {
+    return this.#peer?.bufferedAmount ?? 0
+  }
+
   send(data: string | Uint8Array): boolean {
-    const peer = this.#peer
-    if (!peer || this.#isEnded) return false
+    if (!this.#peer || this.#isEnded) return false
     try {
-      if (peer.bufferedAmount <= maxBehind) {
-        peer.send(data)
-        if (peer.bufferedAmount <= maxBehind) return true
-      }
+      if (this.behind <= maxBehind) this.#peer.send(data)
+      if (this.behind <= maxBehind) return true
       this.close(1013, 'too far behind')
     } catch (error) {
       this.#fail('send', error)
@@ -79,7 +78,7 @@ class LiveSocket implements Socket {
 
   opened(peer: WirePeer): void {
     if (!this.#isEnded) this.#peer = peer
-    if (this.#isEnded) peer.close(1001, 'the gateway stops')
+    if (this.#isEnded) peer.close(...ends.stopping)
     else this.#run('open', () => this.#route.open?.(this))
   }
 

@@ -28,8 +28,7 @@ function fromAgent(agent: string): string {
 
 /** Without what moves a cursor or turns a line round: the name is shown in terminals. */
 function clean(text: string): string {
-  return text
-    .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '')
-    .trim()
-    .slice(0, longest)
+  const shown = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '').trim()
+  // By characters, or half of one may be left.
+  return [...shown].slice(0, longest).join('')
 }

@@ -1,6 +1,7 @@
 /** The plugin `auth-pairing`: a short code, shown where the gateway runs, becomes the key of a device. */
 import { definePlugin, secret, t } from 'portico'
 import { authInfo, deviceKeys } from 'portico/plugins/auth-token'
+import { guessLimit } from 'portico/plugins/limits'
 import { createCodes } from './codes.ts'
 import { pairingRoute, pairRoute } from './routes.ts'
 import { codes as table } from './schema.ts'
@@ -24,6 +25,7 @@ export default definePlugin({
     ),
   }),
   requires: { deviceKeys },
+  optional: { guessLimit },
   adds: [authInfo],
   paths: ['/pair', '/api/pairing'],
   tables: { codes: table },
@@ -32,8 +34,8 @@ export default definePlugin({
 
   setup(ctx) {
     const codes = createCodes(ctx.db, ctx.clock)
-    const { deviceKeys } = ctx.services
+    const { deviceKeys, guessLimit } = ctx.services
     ctx.add(authInfo, { method: 'pairing', info: () => ({ url: '/pair', header: 'X-Pairing-Code' }) })
-    return { routes: [pairRoute(codes, deviceKeys), pairingRoute(codes, deviceKeys, ctx.config.requirePairing)] }
+    return { routes: [pairRoute(codes, deviceKeys, guessLimit), pairingRoute(codes, deviceKeys, ctx.config.requirePairing)] }
   },
 })

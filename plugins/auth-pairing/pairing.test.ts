@@ -115,6 +115,31 @@ test('wrong codes are warned of', async () => {
   expect(gateway.log.some(({ message }) => message.startsWith('security: auth_failures'))).toBe(true)
 })
 
+test('an address that guesses on kills no more codes, nor does the right one help it until it has waited', async () => {
+  const ownClock = createFakeClock()
+  await using listening = await startTestGateway({ clock: ownClock, listen: true })
+  const renewed = async () => (await listening.json('/api/pairing', { method: 'POST' })).body.code
+  const send = async (code: string) => await listening.json('/pair', { method: 'POST', as: '', headers: { 'x-pairing-code': code } })
+  await renewed()
+  const statuses: number[] = []
+  for (let guess = 0; guess < 61; guess++) statuses.push((await send('AAAA-AAAA')).status)
+  expect(statuses).toEqual([...Array(5).fill(403), ...Array(55).fill(401), 429])
+  const code = await renewed()
+  const { status, headers, body } = await send(code)
+  expect([status, body.error.code, Number(headers.get('retry-after')) > 0]).toEqual([429, 'rate_limit_exceeded', true])
+  await ownClock.advance(Number(headers.get('retry-after')) * 1_000)
+  expect((await send(code)).status).toBe(200)
+})
+
+test('a pairing is audited, an attempt is not', async () => {
+  const { code } = await renew()
+  await pair(wrongFor(code))
+  const { headers } = await pair(code)
+  const { data } = await gateway.events.waitFor('audit:event', ({ data }) => (data as { requestId: string }).requestId === headers.get('x-request-id'))
+  expect(data).toMatchObject({ who: 'anonymous', method: 'POST', route: '/pair', status: 200 })
+  expect(gateway.events.all.filter(({ type, data }) => type === 'audit:event' && (data as { status: number }).status >= 400)).toEqual([])
+})
+
 test('only administrators make codes; `first` makes none once a device is paired, and none when pairing is not required', async () => {
   expect((await gateway.fetch('/api/pairing', { method: 'POST', as: '' })).status).toBe(401)
   const { body } = await pair((await renew()).code)
@@ -139,6 +164,7 @@ test.each([
   [undefined, 'curl/8.5.0', 'curl/8.5.0'],
   ['', '', 'a device'],
   ['x'.repeat(1_000), null, 'x'.repeat(60)],
+  [`${'x'.repeat(59)}😀😀`, null, `${'x'.repeat(59)}😀`],
 ])('the name of a device: %#', (given, agent, name) => {
   expect(deviceName(given, agent)).toBe(name)
 })

@@ -1,6 +1,7 @@
 /** `POST /pair` for the device, `/api/pairing` for who runs the gateway. */
-import { admin, GatewayError, guard, open, type RouteGroup, t } from 'portico'
+import { admin, contextOf, GatewayError, guard, isGatewayError, open, type RouteGroup, t } from 'portico'
 import type { DeviceKeys } from 'portico/plugins/auth-token'
+import type { GuessLimit } from 'portico/plugins/limits'
 import type { Codes } from './codes.ts'
 import { deviceName } from './device-name.ts'
 
@@ -8,8 +9,8 @@ const tags = ['auth']
 const bodyLimit = 4_096
 const moment = t.String({ format: 'date-time', description: 'RFC 3339, UTC' })
 
-/** `POST /pair`: the code for a key. Which rights it has, nothing in the request decides. */
-export function pairRoute(codes: Codes, devices: DeviceKeys): RouteGroup {
+/** `POST /pair`: the code for a key. Which rights it has, nothing in the request decides. An address that guesses too much kills no more codes. */
+export function pairRoute(codes: Codes, devices: DeviceKeys, guesses?: GuessLimit): RouteGroup {
   return open(
     (app) =>
       app.post(
@@ -19,7 +20,12 @@ export function pairRoute(codes: Codes, devices: DeviceKeys): RouteGroup {
           const next = 'Send the header X-Pairing-Code with the code the gateway showed at its start, or that "portico pair" shows.'
           if (!code) throw new GatewayError('missing_credentials', `There is no pairing code in the request. ${next}`, { param: 'X-Pairing-Code' })
           const name = deviceName(nameOf(await request.text()), request.headers.get('user-agent'))
-          const giveBack = await codes.take(code)
+          const { address } = contextOf(request)
+          guesses?.check(address)
+          const giveBack = await codes.take(code).catch((error: unknown) => {
+            if (isGatewayError(error) && isMiss(error)) guesses?.missed(address)
+            throw error
+          })
           const { id, key, scopes } = await devices.issue(name, request).catch(async (error: unknown) => {
             await giveBack().catch(() => undefined)
             throw error
@@ -48,7 +54,7 @@ export function pairRoute(codes: Codes, devices: DeviceKeys): RouteGroup {
           },
         },
       ),
-    { bodyLimit },
+    { bodyLimit, audit: true },
   )
 }
 
@@ -78,6 +84,9 @@ export function pairingRoute(codes: Codes, devices: DeviceKeys, isRequired: bool
     { bodyLimit },
   )
 }
+
+/** Also when no code is waiting: whoever tries on is guessing. */
+const isMiss = ({ code }: GatewayError) => code === 'missing_credentials' || code === 'forbidden'
 
 /** The `name` of a JSON body; whatever else comes is nobody's name. */
 function nameOf(body: string): string | undefined {

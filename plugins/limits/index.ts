@@ -1,5 +1,6 @@
 /** The plugin `limits`: how many requests an address and a principal may send, and how many credentials an address may guess. Counts in memory. */
 import { authMethods, definePlugin, requestLimits, statSources, t } from 'portico'
+import { guessLimit } from './contract.ts'
 import { createGuessLimit } from './guesses.ts'
 import { createAddressLimit, createPrincipalLimit } from './limits.ts'
 
@@ -18,6 +19,7 @@ export default definePlugin({
     rateLimit: t.Optional(window('Requests of one principal in the window')),
     addressRateLimit: t.Optional(window('Requests of one client address in the window')),
   }),
+  provides: { guessLimit },
   adds: [requestLimits, authMethods, statSources],
   setup(ctx) {
     const { rateLimit, addressRateLimit } = ctx.config
@@ -28,5 +30,6 @@ export default definePlugin({
     ctx.add(authMethods, guesses.first, { order: Number.MIN_SAFE_INTEGER })
     ctx.add(authMethods, guesses.last, { order: Number.MAX_SAFE_INTEGER })
     ctx.add(statSources, () => ({ gauges: { guessing_addresses: guesses.size }, counters: {} }))
+    return { services: { guessLimit: guesses } }
   },
 })

@@ -41,8 +41,10 @@ test('Retry-After is long enough: after that wait the call is allowed', () => {
     [10, 0],
     [10, 40_000],
     [10, 59_000],
+    [60, 1_764_184_641_000],
+    [60, 1_764_184_690_000],
   ] as const) {
-    const { limiter: limit, clock } = limiter(10, 60_000)
+    const { limiter: limit, clock } = limiter(used, 60_000)
     clock.now = 60_000 * 100 + at
     hits(used, () => limit.hit('a'))
     const refused = limit.hit('a')

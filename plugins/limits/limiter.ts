@@ -62,12 +62,13 @@ export class Limiter {
       this.#current = new Counts(this.#maxKeys)
       this.#window = window
     }
-    const elapsed = now / windowMs - window
+    // Of the remainder: the whole quotient has too few digits behind the point, and a client that waited as told would be a hair early.
+    const elapsed = (now % windowMs) / windowMs
     const [before, count] = [this.#previous.get(digest), this.#current.get(digest)]
     const remaining = Math.floor(limit - count - before * (1 - elapsed) + 1e-9)
     const allowed = remaining >= 1
     // When refused: the share of the windows that must pass until one more call fits.
     const wait = allowed ? 1 - elapsed : count <= limit - 1 ? 1 - (limit - 1 - count) / before - elapsed : 2 - elapsed - (limit - 1) / count
-    return { allowed, limit, remaining: Math.max(0, remaining), resetSeconds: Math.max(1, Math.ceil((wait * windowMs) / 1000)) }
+    return { allowed, limit, remaining: Math.max(0, remaining), resetSeconds: Math.max(1, Math.ceil((wait * windowMs - 1e-6) / 1000)) }
   }
 }

@@ -176,6 +176,7 @@ describe.each([...runtimes])('portico on %s', (runtime) => {
     expect(gateway.url).toStartWith('http://0.0.0.0:')
     const url = gateway.url.replace('0.0.0.0', '127.0.0.1')
     expect(gateway.stdout).toContain(`curl ${url}/v1/models`)
+    expect(gateway.stdout).toMatch(new RegExp(`Pairing +[A-Z2-9]{4}-[A-Z2-9]{4} at ${url}/ `))
     expect((await json('keys list', gateway.dataDir)).total).toBe(0)
     expect(gateway.stderr).toContain('gateway.hosts is empty')
     const headers = { authorization: `Bearer ${gateway.token}` }
