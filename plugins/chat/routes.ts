@@ -188,7 +188,10 @@ function toStream(turn: Turn, request: Request, log: Logger): ReadableStream<Uin
   const context = contextOf(request)
   context.idleTimeout(0)
   const end = new AbortController()
-  context.signal.addEventListener('abort', () => end.abort(context.signal.reason), { once: true })
+  const leave = () => end.abort(context.signal.reason)
+  // Who left while the message was stored waits for no answer.
+  if (context.signal.aborted) leave()
+  context.signal.addEventListener('abort', leave, { once: true })
   const pieces = turn.pieces(end.signal)
   let accumulated = ''
   let reason: GatewayError | undefined
