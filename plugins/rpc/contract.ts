@@ -8,6 +8,8 @@ export interface RpcConnection {
   readonly principal: Principal
   /** Aborted when it ends. */
   readonly signal: AbortSignal
+  /** Bytes that were sent and wait for the client: who has much to send waits for it to fall. Over 1 MB ends the connection. */
+  readonly behind: number
   /** Sends a notification. False when it has ended, or is too far behind and therefore ends. */
   notify(method: string, params: unknown): boolean
 }
@@ -17,8 +19,10 @@ export interface RpcCall {
   readonly principal: Principal
   /** The request of the upgrade. */
   readonly request: Request
-  /** Aborted when nobody waits for the result any more. */
+  /** Aborted when nobody waits for the result any more: there is one, it is late, or the connection has ended. */
   readonly signal: AbortSignal
+  /** Resolves when the answer, or that of its batch, is on its way: what is sent then comes after it. Not to be awaited by `run`. */
+  readonly answered: Promise<void>
   readonly connection: RpcConnection
 }
 
@@ -47,7 +51,7 @@ export function defineRpcMethod<P extends TSchema, R extends TSchema>(
   return method as unknown as RpcMethod
 }
 
-/** Methods of `/ws`. A name has one owner: of two the first counts, and the log says so. */
+/** Methods of `/ws`. A name has one owner: of two the first counts, and the log says so; also of a method that is none, which is left out. */
 export const rpcMethods = defineSlot<RpcMethod>('rpcMethods', { deadline: 30_000 })
 
 /** A connection that gets plain frames: opened with `?protocol=events`, or silent for its first second. */

@@ -42,7 +42,7 @@ export default definePlugin({
       report: (method, error) => kernel.report(ctx.id, method, error),
       twice: (name) => ctx.log.warn(`Two plugins bring the method ${name}: the first counts`),
     })
-    const subscriptions = createSubscriptions(kernel, eventLog, ctx.log)
+    const subscriptions = createSubscriptions({ kernel, eventLog, log: ctx.log, clock: ctx.clock })
     for (const method of ownMethods(methods, subscriptions)) ctx.add(rpcMethods, method)
     const socket = createSocket({ ...limits, methods, plain: () => ctx.items(plainFrames), clock: ctx.clock, scopes: [ws, rpc] })
     ctx.add(statSources, () => ({ gauges: { 'rpc.connections': socket.size }, counters: {} }))
@@ -82,7 +82,7 @@ function ownMethods(methods: Methods, subscriptions: Subscriptions): RpcMethod[]
         since: t.Optional(cursor),
       }),
       result: t.Object({ subscription: t.String(), cursor }),
-      run: (asked, { connection }) => subscriptions.open(connection, asked),
+      run: (asked, { connection, answered }) => subscriptions.open(connection, asked, answered),
     }),
     defineRpcMethod({
       ...{ name: 'events.unsubscribe', scope: rpc, summary: 'End a subscription' },

@@ -11,14 +11,20 @@ interface Compiled {
 
 /** Calls methods. */
 export interface Methods {
-  /** Undefined for a notification. Never rejects. */
-  call(call: Call, context: RpcCall): Promise<Answer | undefined>
+  /** The answer as JSON; undefined for a notification. Never rejects. */
+  call(call: Call, context: RpcCall): Promise<string | undefined>
   /** Those that this caller may call, by name. */
   describe(may: (scope: string) => boolean): { name: string; summary: string; scope: string; params: unknown; result: unknown }[]
 }
 
-/** Makes it. `report` is told of a result that is not what the method's schema says, `twice` of a name that is there twice. */
-export function createMethods(items: () => readonly RpcMethod[], hooks: { report(method: string, error: unknown): void; twice(name: string): void }): Methods {
+/** Told of what is wrong with a method: its result, its own form, or that there are two of its name. */
+export interface MethodHooks {
+  report(method: string, error: unknown): void
+  twice(name: string): void
+}
+
+/** Makes it. */
+export function createMethods(items: () => readonly RpcMethod[], hooks: MethodHooks): Methods {
   let seen: readonly RpcMethod[] | undefined
   let byName = new Map<string, Compiled>()
 
@@ -29,7 +35,12 @@ export function createMethods(items: () => readonly RpcMethod[], hooks: { report
     byName = new Map()
     for (const method of now) {
       if (byName.has(method.name)) hooks.twice(method.name)
-      else byName.set(method.name, { method, wrongParams: compileCheck(method.params), wrongResult: compileCheck(method.result) })
+      else
+        try {
+          byName.set(method.name, compile(method))
+        } catch (error) {
+          hooks.report(String(method.name), error)
+        }
     }
     return byName
   }
@@ -54,7 +65,13 @@ export function createMethods(items: () => readonly RpcMethod[], hooks: { report
     async call(call, context) {
       const id = call.id ?? null
       const answer = await answerTo(call, context).catch((error: unknown) => failureOf(id, error))
-      return call.id === undefined ? undefined : answer
+      if (call.id === undefined) return undefined
+      try {
+        return JSON.stringify(answer)
+      } catch (error) {
+        hooks.report(call.method, new Error('What it gave is no JSON', { cause: error }))
+        return JSON.stringify(failure(id, codes.internal))
+      }
     },
     describe: (may) =>
       [...current().values()]
@@ -74,8 +91,19 @@ export function createMethods(items: () => readonly RpcMethod[], hooks: { report
     const { scope } = found.method
     // Whoever has the connection may use it.
     if (scope.id !== 'ws' && !hasScope(context.principal, scope.id)) throw new GatewayError('insufficient_scope', `${name} needs the scope "${scope.id}".`)
-    return { jsonrpc: '2.0', result: await run(found, params, context), id }
+    const result = await run(found, params, context)
+    // An answer has a result (§5), whatever a method leaves out.
+    return { jsonrpc: '2.0', result: result === undefined ? null : result, id }
   }
+}
+
+/** @throws on one that cannot be called: the others are not to suffer. */
+function compile(method: RpcMethod): Compiled {
+  const { name, scope, params, result, run } = method
+  if (typeof name !== 'string' || name === '' || typeof scope?.id !== 'string' || typeof run !== 'function')
+    throw new Error('A method has a name, a scope and a run(): make it with defineRpcMethod')
+  if (name.startsWith('rpc.')) throw new Error('Names that begin with "rpc." are the protocol’s own (§4.3): choose another')
+  return { method, wrongParams: compileCheck(params), wrongResult: compileCheck(result) }
 }
 
 /** Params by position get the names of the schema's properties, in their order; of a schema for an array they stay as they are (§4.2). */

@@ -2,7 +2,7 @@
 import type { Clock, ScopeRef, Socket, SocketRoute } from 'portico'
 import type { PlainFrames, RpcConnection } from './contract.ts'
 import type { Methods } from './methods.ts'
-import { type Answer, codes, failure, isAnswer, parseMessage } from './protocol.ts'
+import { codes, failure, isAnswer, parseMessage } from './protocol.ts'
 import { Raw } from './subscriptions.ts'
 
 /** How it behaves. */
@@ -26,7 +26,8 @@ class Connection implements RpcConnection {
   readonly id: string
   readonly principal: RpcConnection['principal']
   readonly end = new AbortController()
-  running = 0
+  /** Calls under way. */
+  readonly calls = new Set<AbortController>()
   hasSpoken = false
   /** When its latest messages came, the oldest first. */
   readonly arrivals: number[] = []
@@ -42,14 +43,25 @@ class Connection implements RpcConnection {
     return this.end.signal
   }
 
+  get behind(): number {
+    return this.#socket.behind
+  }
+
   notify(method: string, params: unknown): boolean {
     if (this.end.signal.aborted) return false
     const json = params instanceof Raw ? params.json : JSON.stringify(params)
     return this.#socket.send(`{"jsonrpc":"2.0","method":${JSON.stringify(method)},"params":${json}}`)
   }
 
-  send(value: unknown): boolean {
-    return !this.end.signal.aborted && this.#socket.send(JSON.stringify(value))
+  /** JSON. */
+  send(text: string): boolean {
+    return !this.end.signal.aborted && this.#socket.send(text)
+  }
+
+  /** Ends it and its calls. */
+  over(): void {
+    this.end.abort()
+    for (const call of this.calls) call.abort()
   }
 }
 
@@ -58,34 +70,40 @@ export function createSocket(options: SocketOptions): { route: SocketRoute; hear
   const { methods, clock, maxBatchSize, messageRateLimit } = options
   const all = new Map<Socket, Connection>()
 
-  /** Of a window that slides. */
-  function isOverLimit({ arrivals }: Connection): boolean {
+  /** Of a window that slides: ms until the next message is taken; 0 = this one is. */
+  function waitOf({ arrivals }: Connection): number {
     const now = clock.now()
     while (arrivals.length > 0 && (arrivals[0] ?? 0) <= now - messageRateLimit.windowMs) arrivals.shift()
-    if (arrivals.length >= messageRateLimit.maxMessages) return true
+    if (arrivals.length >= messageRateLimit.maxMessages) return (arrivals[0] ?? now) + messageRateLimit.windowMs - now
     arrivals.push(now)
-    return false
+    return 0
   }
 
   async function answer(connection: Connection, text: string, request: Request): Promise<void> {
     const { isBatch, members } = parseMessage(text, maxBatchSize)
-    const { principal, signal } = connection
+    const { promise: answered, resolve: done } = Promise.withResolvers<void>()
     const answers = await Promise.all(
-      members.map(async (member): Promise<Answer | undefined> => {
-        if (isAnswer(member)) return member
-        if (connection.running >= maxRunning)
-          return member.id === undefined ? undefined : failure(member.id, codes.rate, `${maxRunning} calls are under way on this connection.`)
-        connection.running++
-        return await methods.call(member, { principal, request, signal, connection }).finally(() => connection.running--)
+      members.map(async (member): Promise<string | undefined> => {
+        if (isAnswer(member)) return JSON.stringify(member)
+        const { principal, calls } = connection
+        if (calls.size >= maxRunning)
+          return member.id === undefined ? undefined : JSON.stringify(failure(member.id, codes.rate, `${maxRunning} calls are under way on this connection.`))
+        const call = new AbortController()
+        calls.add(call)
+        return await methods.call(member, { principal, request, signal: call.signal, answered, connection }).finally(() => {
+          calls.delete(call)
+          call.abort()
+        })
       }),
     )
     const said = answers.filter((each) => each !== undefined)
-    if (said.length > 0) connection.send(isBatch ? said : said[0])
+    if (said.length > 0) connection.send(isBatch ? `[${said.join()}]` : `${said[0]}`)
+    done()
   }
 
   function openPlain(connection: Connection): void {
     const { principal, signal } = connection
-    for (const frames of options.plain()) frames.open({ principal, signal, send: (event, data) => connection.send({ event, data }) })
+    for (const frames of options.plain()) frames.open({ principal, signal, send: (event, data) => connection.send(JSON.stringify({ event, data })) })
   }
 
   const route: SocketRoute = {
@@ -106,14 +124,17 @@ export function createSocket(options: SocketOptions): { route: SocketRoute; hear
       const connection = all.get(socket)
       if (!connection) return
       connection.hasSpoken = true
-      if (isOverLimit(connection)) {
+      const refuse = (...why: [code: typeof codes.rate | typeof codes.parse, why: string, more?: object]) =>
+        connection.send(JSON.stringify(failure(null, ...why)))
+      const wait = waitOf(connection)
+      if (wait > 0) {
         const { maxMessages, windowMs } = messageRateLimit
-        connection.send(failure(null, codes.rate, `More than ${maxMessages} messages in ${windowMs} ms: this one was not read.`, { retryAfterMs: windowMs }))
-      } else if (typeof data !== 'string') connection.send(failure(null, codes.parse, 'A binary frame is no message: send text.'))
+        refuse(codes.rate, `More than ${maxMessages} messages in ${windowMs} ms: this one was not read.`, { retryAfter: Math.ceil(wait / 1_000) })
+      } else if (typeof data !== 'string') refuse(codes.parse, 'A binary frame is no message: send text.')
       else await answer(connection, data, socket.request)
     },
     close(socket) {
-      all.get(socket)?.end.abort()
+      all.get(socket)?.over()
       all.delete(socket)
     },
   }

@@ -1,9 +1,13 @@
 /** `events.subscribe`: what a connection missed from the log, then what happens. */
-import { type EventDelivery, type EventLog, fromCursor, GatewayError, type Kernel, type LogFilter, type Logger, toCursor } from 'portico'
+import { type Clock, type EventDelivery, type EventLog, fromCursor, GatewayError, type Kernel, type LogFilter, type Logger, toCursor } from 'portico'
 import type { RpcConnection } from './contract.ts'
 
 /** Subscriptions of one connection. */
 const maxSubscriptions = 16
+/** Bytes that may wait for a client before what it missed goes on. */
+const maxAhead = 262_144
+/** ms between two looks at whether it has taken them, and until it is given up. */
+const [pauseMs, patienceMs] = [20, 30_000]
 const form = 'rpc/event'
 const everything: LogFilter = { types: null, principal: null }
 
@@ -15,19 +19,30 @@ export interface Asked {
 
 /** All subscriptions. */
 export interface Subscriptions {
-  /** @throws GatewayError `validation_failed` on a malformed cursor or pattern, `rate_limit_exceeded` when the connection has too many */
-  open(connection: RpcConnection, asked: Asked): { subscription: string; cursor: string }
+  /**
+   * Begins when it is `answered`, so that the client knows the name before the first event. A cursor beyond the log's end (another database) gets a gap, and what happens from now on.
+   * @throws GatewayError `validation_failed` on a malformed cursor or pattern, `rate_limit_exceeded` when the connection has too many
+   */
+  open(connection: RpcConnection, asked: Asked, answered: Promise<void>): { subscription: string; cursor: string }
   /** False when there was none of that name. */
   close(connection: RpcConnection, subscription: string): boolean
 }
 
+/** What they are made of. */
+export interface SubscriptionsOptions {
+  readonly kernel: Pick<Kernel, 'eventView' | 'subscribeAll'>
+  readonly eventLog: Pick<EventLog, 'head' | 'lastId' | 'read'>
+  readonly log: Logger
+  readonly clock: Clock
+}
+
 /** Makes it. */
-export function createSubscriptions(kernel: Pick<Kernel, 'eventView' | 'subscribeAll'>, eventLog: Pick<EventLog, 'head' | 'read'>, log: Logger): Subscriptions {
+export function createSubscriptions({ kernel, eventLog, log, clock }: SubscriptionsOptions): Subscriptions {
   const all = new WeakMap<RpcConnection, Map<string, () => void>>()
   let count = 0
 
   return {
-    open(connection, { types, since }) {
+    open(connection, { types, since }, answered) {
       const own = all.get(connection) ?? new Map<string, () => void>()
       all.set(connection, own)
       if (own.size >= maxSubscriptions)
@@ -35,7 +50,7 @@ export function createSubscriptions(kernel: Pick<Kernel, 'eventView' | 'subscrib
       const view = kernel.eventView(connection.principal, types)
       const id = `sub_${(++count).toString(36)}`
       let position = since === undefined ? eventLog.head() : fromCursor(since, 'since')
-      let isLive = position >= eventLog.head()
+      let isLive = false
       let isOver = false
       const unsubscribe = kernel.subscribeAll((event) => {
         if (!isLive || (event.id !== undefined && event.id <= position)) return
@@ -52,15 +67,10 @@ export function createSubscriptions(kernel: Pick<Kernel, 'eventView' | 'subscrib
       own.set(id, end)
       connection.signal.addEventListener('abort', end, { once: true })
       const opened = { subscription: id, cursor: toCursor(position) }
-      if (!isLive)
-        // After the answer, so that the client knows the name before the first event.
-        setTimeout(() => {
-          replay().catch((error: unknown) => {
-            log.warn('A subscription ended because the log could not be read', { error })
-            if (!isOver) connection.notify('events.ended', { subscription: id, cursor: toCursor(position), why: 'The log could not be read: subscribe again.' })
-            end()
-          })
-        }, 0)
+      void answered.then(replay).catch((error: unknown) => {
+        log.warn('A subscription ended because the log could not be read', { error })
+        giveUp('The log could not be read: subscribe again.')
+      })
       return opened
 
       function send(event: EventDelivery): void {
@@ -68,13 +78,42 @@ export function createSubscriptions(kernel: Pick<Kernel, 'eventView' | 'subscrib
         if (!connection.notify('event', new Raw(`{"subscription":"${id}",${event.forms[form]}`))) end()
       }
 
+      function gap(oldest: bigint): void {
+        connection.notify('events.gap', { subscription: id, oldest: toCursor(oldest) })
+      }
+
+      function giveUp(why: string): void {
+        if (!isOver) connection.notify('events.ended', { subscription: id, cursor: toCursor(position), why })
+        end()
+      }
+
+      /** Waits until the client has taken most of what was sent. False when it takes nothing. */
+      async function hasRoom(): Promise<boolean> {
+        const until = clock.now() + patienceMs
+        while (!isOver && connection.behind > maxAhead) {
+          if (clock.now() >= until) return false
+          await clock.sleep(pauseMs, connection.signal).catch(() => undefined)
+        }
+        return true
+      }
+
       async function replay(): Promise<void> {
+        // Another node may be ahead of this one; what is beyond the log itself is of another log.
+        if (position > eventLog.head() && position > (await eventLog.lastId())) {
+          position = eventLog.head()
+          gap(position)
+        }
         while (!isOver && position < eventLog.head()) {
           const filter = view.filter()
           // Administrators are shown types that no plugin owns now as well.
           const { events, reached, trimmed } = await eventLog.read(position, filter.principal === null ? everything : filter)
-          if (trimmed > position) connection.notify('events.gap', { subscription: id, oldest: toCursor(events[0]?.id ?? trimmed) })
-          for (const event of events) if (!isOver && view.shows(event)) send(event)
+          if (trimmed > position) gap(events[0]?.id ?? trimmed)
+          for (const event of events) {
+            if (connection.behind > maxAhead && !(await hasRoom())) return giveUp('What you missed was not taken: subscribe again from the cursor.')
+            if (isOver) return
+            if (view.shows(event)) send(event)
+            position = event.id
+          }
           for (const later of [reached, trimmed]) if (later > position) position = later
         }
         isLive = true

@@ -1,5 +1,6 @@
 /** JSON-RPC 2.0 over a raw socket: the specification's own examples (§7), every error code, and what a connection may do. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type GatewayProcess, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
 import { until } from '../fixtures/until.ts'
@@ -62,6 +63,10 @@ const examples: [what: string, sent: string, answer: unknown][] = [
   ],
 ]
 
+const told = 'json-rpc-examples:told'
+/** Events of 60 kB: more than the buffers of a connection hold. */
+const large = 250
+
 const call = (method: string, params?: unknown, id: unknown = 1) => JSON.stringify({ jsonrpc: '2.0', method, params, id })
 
 /** Every other code, and where the specification leaves a choice. */
@@ -72,6 +77,10 @@ const codes: [sent: string | Uint8Array<ArrayBuffer>, code: number, message: str
   [call('subtract', { minuend: 1, subtrahend: 1, more: 1 }), -32602, 'Invalid params', 'more'],
   [call('fails.fault'), -32603, 'Internal error'],
   [call('fails.result'), -32603, 'Internal error'],
+  [call('fails.json'), -32603, 'Internal error'],
+  [call('fails.details'), -32603, 'Internal error'],
+  [call('broken.schema'), -32601, 'Method not found'],
+  [call('rpc.reserved'), -32601, 'Method not found'],
   [call('fails.conflict'), -32009, 'Conflict', 'It is taken.'],
   [call('fails.missing'), -32004, 'Not found', 'It is not there.'],
   [call('fails.away'), -32000, 'Server error', 'The database does not answer.'],
@@ -118,6 +127,35 @@ async function open(gateway: GatewayProcess, key: string, query = ''): Promise<C
   }
 }
 
+/** A client that sends one message, and reads nothing until it drinks: then what lies in the connection, to its end. */
+async function openRaw(gateway: GatewayProcess, key: string, message: string): Promise<{ drink(): Promise<{ text: string; lastId: string | undefined }> }> {
+  const { host, hostname, port } = new URL(gateway.url)
+  const socket = connect(Number(port), hostname)
+  const upgrade = `GET /ws HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${key}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
+  socket.write(`${upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
+  let text = ''
+  socket.setEncoding('latin1').on('data', (chunk) => {
+    text += chunk
+  })
+  socket.on('error', () => undefined)
+  await until(() => text.includes('\r\n\r\n'))
+  // One masked text frame, its mask all zeros (RFC 6455 §5.2).
+  const length = Buffer.alloc(2)
+  length.writeUInt16BE(message.length)
+  socket.write(Buffer.concat([Buffer.from([0x81, 0xfe]), length, Buffer.alloc(4), Buffer.from(message)]))
+  await until(() => text.includes('"subscription"'))
+  socket.pause()
+  return {
+    async drink() {
+      socket.resume()
+      // Deno says 1013 and waits for an answer; Bun ends the connection.
+      await until(() => socket.closed || text.endsWith('too far behind'))
+      socket.destroy()
+      return { text, lastId: [...text.matchAll(/"id":"(\d+-\d+)"[^{}]*"data":{"n":\d+,"text":"x{60000}"}}/g)].at(-1)?.[1] }
+    },
+  }
+}
+
 /** An answer without what the server says besides. */
 function bare(answer: any): any {
   if (Array.isArray(answer)) return answer.map(bare)
@@ -159,6 +197,8 @@ describe.each(runtimes)('on %s', (runtime) => {
     }
     await until(() => gateway.stderr.includes('rpcMethods.run'))
     expect(gateway.stderr).toMatch(/json-rpc-examples/)
+    expect(gateway.stderr).toMatch(/broken\.schema/)
+    expect(await ask(call('says.nothing'))).toEqual({ jsonrpc: '2.0', result: null, id: 1 })
     socket.close()
   })
 
@@ -240,15 +280,66 @@ describe.each(runtimes)('on %s', (runtime) => {
   })
 
   test('too many messages, calls and bytes are refused, and the connection’s end ends its calls', async () => {
-    const { ask, socket, got, closed } = await client()
+    const { socket, got, closed } = await client()
     for (let each = 0; each < 65; each++) socket.send(call('hangs', {}, each))
     await until(() => got.some(({ id, error }) => id === 64 && error?.code === -32029))
     for (let each = 0; each < 240; each++) socket.send(call('nothing', {}, 'many'))
     await until(() => got.some(({ id, error }) => id === null && error?.code === -32029))
-    expect(got.find(({ id, error }) => id === null && error?.code === -32029).error.data).toMatchObject({ retryAfterMs: 60_000 })
+    expect(got.find(({ id, error }) => id === null && error?.code === -32029).error.data).toEqual({
+      why: expect.stringContaining('300 messages'),
+      retryAfter: expect.any(Number),
+    })
     socket.send('x'.repeat(1_100_000))
     expect(await closed).toBe(1009)
-    void ask
+    const another = await client()
+    expect((await another.ask(call('hanging'))).result).toBe(0)
+    another.socket.close()
+  })
+
+  test('of a batch the answer comes before the events that it subscribed to', async () => {
+    const { socket, got } = await client()
+    socket.send(`[${call('events.subscribe', { types: [told] })},${call('tell', { from: 1, to: 1, bytes: 1 }, 2)}]`)
+    await until(() => got.some(({ method }) => method === 'event'))
+    const [answer, event] = got.filter((each) => Array.isArray(each) || each.method === 'event')
+    expect(answer.map(({ id }: { id: number }) => id)).toEqual([1, 2])
+    expect(event.params).toMatchObject({ subscription: answer[0].result.subscription, data: { n: 1 } })
+    socket.close()
+  })
+
+  test('a cursor from beyond the log is a gap, and what happens from then on is told', async () => {
+    const { ask, socket, got } = await client()
+    const { subscription } = (await ask(call('events.subscribe', { types: [told], since: '9000000000000-0' }))).result
+    await until(() => got.some(({ method }) => method === 'events.gap'))
+    expect(got.find(({ method }) => method === 'events.gap').params).toEqual({ subscription, oldest: expect.stringMatching(/^1\d{12}-\d+$/) })
+    await ask(call('tell', { from: 2, to: 2, bytes: 1 }))
+    await until(() => got.some(({ method, params }) => method === 'event' && params.data.n === 2))
+    socket.close()
+  })
+
+  test('who does not read is cut, and loses nothing; who reads gets what he missed at his pace, over one connection', async () => {
+    const reader = await client()
+    const { cursor } = (await reader.ask(call('events.subscribe', { types: ['nothing:*'] }))).result
+    const sleeper = await openRaw(gateway, keys.rpc ?? '', call('events.subscribe', { types: [told] }))
+    const numbers = ({ got }: Client) => got.filter(({ method }) => method === 'event').map(({ params }) => params.data.n as number)
+    const all = Array.from({ length: large }, (_, n) => n + 3)
+    const { got, ask, socket } = reader
+    socket.send(call('tell', { from: 3, to: large + 2, bytes: 60_000 }, 'told'))
+    await until(() => got.some(({ id, result }) => id === 'told' && result === null), { ms: 20_000 })
+
+    await ask(call('events.subscribe', { types: [told], since: cursor }))
+    await until(() => numbers(reader).at(-1) === large + 2)
+    expect(numbers(reader)).toEqual(all)
+    expect(socket.readyState).toBe(WebSocket.OPEN)
+
+    const { text, lastId } = await sleeper.drink()
+    const seen = [...text.matchAll(/"data":{"n":(\d+),"text":"x{60000}"}}/g)].map(([, n]) => Number(n))
+    expect(seen.length).toBeLessThan(large)
+    expect(seen).toEqual(all.slice(0, seen.length))
+    got.length = 0
+    await ask(call('events.subscribe', { types: [told], since: lastId }))
+    await until(() => numbers(reader).at(-1) === large + 2)
+    expect([...seen, ...numbers(reader)]).toEqual(all)
+    socket.close()
   })
 
   test('a revoked key ends the connection', async () => {
