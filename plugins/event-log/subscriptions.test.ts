@@ -134,6 +134,30 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect(node.bus.stats().counters).toMatchObject({ 'bus.subscriptions.retried': 10, 'bus.subscriptions.dead': 1 })
   })
 
+  test('counts attempts on across restarts until an event is set aside', async () => {
+    const clock = createFakeClock()
+    let tried = 0
+    const handled: number[] = []
+    const handle = ({ data }: { data: { n: number } }) => {
+      if (data.n !== 1) return void handled.push(data.n)
+      tried++
+      throw new Error('poison')
+    }
+    for (const attempts of [5, 10, 11]) {
+      await using node = await start({ clock })
+      node.bus.on('pager', noted, handle, { cursor: 'pages' })
+      if (attempts === 5) await write(node.bus, 3)
+      while (tried < attempts) {
+        if (clock.sleepers === 1) await clock.advance(60_000)
+        else await Bun.sleep(1)
+      }
+      if (attempts < 11) await until(() => clock.sleepers === 1)
+      else await until(() => handled.length === 2)
+    }
+    expect(handled).toEqual([0, 2])
+    expect(await rows('select attempts, error from event_log_dead_letters')).toEqual([{ attempts: 11, error: 'Error: poison' }])
+  })
+
   test('after the undo no event begins, the running one counts, and a successor in the same process goes on there', async () => {
     await using node = await start()
     const handled: string[] = []

@@ -1,7 +1,7 @@
 /** Durable subscriptions: each event handled in order, one at a time, at least once, on one process, continuing at a stored cursor. */
 import { randomUUID } from 'node:crypto'
 import { type DurableListener, inTime, type LoggedEvent, type LogSink, toCursor } from 'portico'
-import { type CursorKey, holdCursors, takeCursors } from './leases.ts'
+import { type CursorKey, holdCursors, noteFailure, takeCursors } from './leases.ts'
 import { readLog } from './log.ts'
 import { type LogParts, later, pause } from './parts.ts'
 
@@ -17,6 +17,9 @@ interface Subscription {
   position: bigint
   saved: bigint
   epoch: bigint
+  /** The event that failed last, here or in a predecessor, and how often; null = none. */
+  failing: bigint | null
+  attempts: number
   /** Set while this process holds it; aborted when it has to pause, because it lost it or ends. */
   hold: AbortController | null
   /** By `performance.now()`; counted from before the database was asked. */
@@ -158,7 +161,8 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
 
   /** True when the event is done with: handled, or set aside. */
   async function handle(one: Subscription, event: LoggedEvent, signal: AbortSignal): Promise<boolean> {
-    for (let attempt = 1; ; attempt++) {
+    // Counted on from where a predecessor stopped: no chain of restarts makes a poisonous event immortal.
+    for (let attempt = one.failing === event.id ? one.attempts + 1 : 1; ; attempt++) {
       try {
         const late = () => {
           const error = new Error(`the event ${toCursor(event.id)} was not handled within ${one.deadline} ms; it is tried again`)
@@ -170,6 +174,8 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
       } catch (error) {
         if (signal.aborted) return false
         if (attempt > retries && (await setAside(one, event, attempt, error))) return true
+        Object.assign(one, { failing: event.id, attempts: attempt })
+        await noteFailure(pool, one, event.id, attempt).catch((fault) => log.debug('A failed attempt cannot be noted now', { ...one.key, error: fault }))
         counters.retried++
         log.warn('A durable subscription failed to handle an event and tries again', { ...one.key, event: toCursor(event.id), attempt, error })
         await clock.sleep(Math.min(longestRetryMs, retryMs * 2 ** (attempt - 1)), signal).catch(() => {})
@@ -204,7 +210,7 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
       const key: CursorKey = { owner, name, type }
       const one: Subscription = {
         ...{ key, id: JSON.stringify(key), handle, deadline, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },
-        ...{ position: 0n, saved: 0n, epoch: 0n, hold: null, heldUntil: 0, ended: false, buffer: [], wake: null, running: null },
+        ...{ position: 0n, saved: 0n, epoch: 0n, failing: null, attempts: 0, hold: null, heldUntil: 0, ended: false, buffer: [], wake: null, running: null },
       }
       if ([...all].some(({ id, ended }) => id === one.id && !ended)) log.info('A durable subscription waits until another of its name has ended', { ...key })
       all.add(one)
