@@ -1,5 +1,5 @@
 /** What other plugins may know of keys: the events of a key's life, the slot of `GET /auth/config`, the keys of paired devices. */
-import { admin, defineEvent, defineService, defineSlot, t } from 'portico'
+import { admin, defineEvent, defineService, defineSlot, type Principal, t } from 'portico'
 
 const change = t.Object({
   id: t.String(),
@@ -15,6 +15,8 @@ const change = t.Object({
   changed: t.Optional(t.Array(t.String())),
   /** Marks this one change, the same on every node. */
   change: t.String(),
+  /** Of the key after it. Rises with each change after which what was opened with the key must end. */
+  version: t.Optional(t.Integer()),
 })
 
 /** A key was made. */
@@ -29,6 +31,18 @@ export const keyRevoked = defineEvent('key:revoked', change, { scope: admin, dur
 /** What `principal.via` says for a key: the name by which its connections are ended. */
 export function viaOfKey(id: string): string {
   return `token:${id}`
+}
+
+const versions = new WeakMap<Principal, number>()
+
+/** Notes which version of its key a principal was made from. The note is of the object: a copy does not have it. */
+export function setKeyVersion(principal: Principal, version: number): void {
+  versions.set(principal, version)
+}
+
+/** The version of its key that a request's principal was made from; undefined for every other credential. */
+export function keyVersionOf(principal: Principal): number | undefined {
+  return versions.get(principal)
 }
 
 /** True unless the change left everyone's rights as they were (a new name, another quota): then what was opened with the key must end. */

@@ -97,6 +97,7 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
         by,
         reason: more.reason,
         change: more.change ?? randomUUID(),
+        version: row.version,
         changed: more.changed,
       },
       { tx, subject: row.id, request: more.request },
@@ -128,9 +129,15 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
         .where(and(eq(keys.id, id), isNull(keys.revokedAt)))
         .for('update')
       if (!before) throw unknownKey(id)
-      const [after] = await tx.update(keys).set(values(before, granter)).where(eq(keys.id, id)).returning()
+      const wanted = values(before, granter)
+      if (ref === keyChanged) changed = changeable.filter((field) => field in wanted && JSON.stringify(before[field]) !== JSON.stringify(wanted[field]))
+      const version = before.version + (endsConnections({ changed }) ? 1 : 0)
+      const [after] = await tx
+        .update(keys)
+        .set({ ...wanted, version })
+        .where(eq(keys.id, id))
+        .returning()
       if (!after) throw unknownKey(id)
-      if (ref === keyChanged) changed = changeable.filter((field) => JSON.stringify(before[field]) !== JSON.stringify(after[field]))
       if (changed?.length !== 0) await announce(ref, after, actor.principal.id, tx, { request: actor.request, change, changed })
       return after
     })
@@ -228,8 +235,9 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
           .limit(100)
           .for('update', { skipLocked: true })
         for (const row of due) {
-          await tx.update(keys).set({ expiredAt: now }).where(eq(keys.id, row.id))
-          await announce(keyRevoked, row, 'system', tx, { reason: 'expired' })
+          const version = row.version + 1
+          await tx.update(keys).set({ expiredAt: now, version }).where(eq(keys.id, row.id))
+          await announce(keyRevoked, { ...row, version }, 'system', tx, { reason: 'expired' })
         }
       })
     },

@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { eq, sql } from 'drizzle-orm'
 import { type AuthMethod, type AuthResult, type Clock, type Database, GatewayError } from 'portico'
-import { viaOfKey } from './contract.ts'
+import { setKeyVersion, viaOfKey } from './contract.ts'
 import { isUsable } from './keys.ts'
 import type { Remembered } from './remembered.ts'
 import { type KeyKind, type KeyRow, keys } from './schema.ts'
@@ -56,7 +56,9 @@ export function createTokenMethod({ db, clock, tokens, verifier, remembered, isC
     proven.delete(digest)
     proven.set(digest, now.hash)
     if (proven.size > mostProven) proven.delete(proven.keys().next().value ?? digest)
-    return { row: now, principal: { id: now.owner ?? now.id, kind: now.kind, scopes: now.scopes, groups: [], via: viaOfKey(now.id) } }
+    const principal = { id: now.owner ?? now.id, kind: now.kind, scopes: now.scopes, groups: [], via: viaOfKey(now.id) }
+    setKeyVersion(principal, now.version)
+    return { row: now, principal }
   }
 
   return {

@@ -21,6 +21,8 @@ export const keys = pgTable('auth_token_keys', {
   rotatedAt: moment('rotated_at'),
   lastUsedAt: moment('last_used_at'),
   revokedAt: moment('revoked_at'),
+  /** Rises with each change after which what was opened with the key must end. */
+  version: integer('version').notNull().default(0),
 })
 
 /** The kinds a key may be of. */

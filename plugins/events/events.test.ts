@@ -225,6 +225,34 @@ describe('a ticket', () => {
   })
 })
 
+describe('a key that is rotated', () => {
+  const rotate = async (id: string) => (await gateway.json(`/api/keys/${id}/rotate`, { method: 'POST' })).body.key as string
+
+  test('asks for tickets at once: they outlive the news of the rotation, those of the old key do not', async () => {
+    const [mine, other] = [await newKey(['rpc']), await newKey(['rpc'])]
+    const before = [await newTicket('/api/events', mine.key), await newTicket('/api/events', other.key)]
+    const { url } = await newTicket('/api/events', await rotate(mine.id))
+    // Cursors go in order: when the second rotation has arrived, the first one has.
+    await rotate(other.id)
+    for (const { url } of before) {
+      let status = 0
+      for (let tries = 0; tries < 100 && status !== 401; tries++) status = (await gateway.fetch(url, { as: '', headers: { 'last-event-id': '1-1' } })).status
+      expect(status).toBe(401)
+    }
+    const stream = await open(url, { as: '' })
+    await stream.waitFor('ready')
+    await stream.close()
+  })
+
+  test('gives none to a request that came with the old key', async () => {
+    const old = await newKey(['rpc'])
+    const late = await sendSlowly(gateway.url ?? '', old.key, 'POST', '/api/tickets', { path: '/api/events' })
+    await rotate(old.id)
+    await gateway.events.waitFor('key:rotated', ({ subject }) => subject === old.id)
+    expect(await late.finish()).toBe(401)
+  })
+})
+
 test('a request for a ticket that its key does not live to see gets none', async () => {
   const dying = await newKey(['rpc'])
   const late = await sendSlowly(gateway.url ?? '', dying.key, 'POST', '/api/tickets', { path: '/api/events' })

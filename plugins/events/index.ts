@@ -29,8 +29,10 @@ export default definePlugin({
     ctx.add(authMethods, tickets.method, { order: 20 })
     // With cursors: a ticket must not outlive its key because the gateway stopped between the two.
     for (const ref of [keyChanged, keyRotated, keyRevoked]) {
-      ctx.on(ref, ({ data }) => (endsConnections(data) ? tickets.lose(viaOfKey(data.id)) : undefined))
-      ctx.on(ref, ({ data }) => (endsConnections(data) ? tickets.forget(viaOfKey(data.id)) : undefined), { cursor: `tickets-${ref.type.replace(':', '-')}` })
+      ctx.on(ref, ({ data }) => (endsConnections(data) ? tickets.lose(viaOfKey(data.id), data.version) : undefined))
+      const forget = ({ data }: { data: { id: string; changed?: readonly string[]; version?: number } }) =>
+        endsConnections(data) ? tickets.forget(viaOfKey(data.id), data.version) : undefined
+      ctx.on(ref, forget, { cursor: `tickets-${ref.type.replace(':', '-')}` })
     }
 
     let loop = Promise.resolve()

@@ -1,5 +1,5 @@
 /** The routes of events: the stream, the recent past, tickets. */
-import { contextOf, type EventLog, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, t } from 'portico'
+import { type EventLog, GatewayError, type GatewayEvent, guard, type Kernel, type RouteGroup, rpc, t } from 'portico'
 import { sseHeaders } from './sse.ts'
 import type { Streams } from './streams.ts'
 import { toTicketPath } from './ticket-path.ts'
@@ -79,9 +79,9 @@ export function activityRoutes(kernel: Kernel, eventLog: EventLog, tickets: Tick
         )
         .post(
           '/api/tickets',
-          async ({ body, principal, request, set }) => {
+          async ({ body, principal, set }) => {
             const { pathname, search } = toTicketPath(body.path, principal, kernel.routes())
-            const { ticket, expiresAt } = await tickets.create(pathname, principal, contextOf(request).startedAt)
+            const { ticket, expiresAt } = await tickets.create(pathname, principal)
             search.set('ticket', ticket)
             set.headers['cache-control'] = 'no-store'
             return { ticket, url: `${pathname}?${search}`, expiresAt: expiresAt.toISOString() }

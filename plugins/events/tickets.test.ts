@@ -1,6 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
+import type { Principal } from 'portico'
+import { setKeyVersion } from 'portico/plugins/auth-token'
 import { createFakeClock, startTestGateway, type TestGateway } from 'portico/testkit'
+import { useLogStores } from '../../test/fixtures/log-stores.ts'
 import { readSse } from '../../test/fixtures/sse-reader.ts'
+import { createTickets, type Tickets } from './tickets.ts'
+
+const stores = useLogStores()
+beforeAll(async () => {
+  for (const store of [stores.postgres, stores.pglite]) await store.migrate('events', new URL('./migrations/', import.meta.url))
+})
 
 const clock = createFakeClock()
 let gateway: TestGateway
@@ -36,16 +45,38 @@ describe('the time of a ticket', () => {
     await clock.advance(11 * 60_000)
     expect((await use(url)).status).toBe(401)
   })
+})
 
-  test('ends with a bounded number of them', async () => {
-    const statuses: number[] = []
-    for (let n = 0; n < 205; n++)
-      statuses.push(
-        (await gateway.fetch('/api/tickets', { method: 'POST', as: key.key, headers: { 'content-type': 'application/json' }, body: '{"path":"/api/events"}' }))
-          .status,
-      )
-    expect(statuses.filter((status) => status === 429).length).toBeGreaterThan(0)
+describe.each(['postgres', 'pglite'] as const)('the tickets of a key, on %s', (kind) => {
+  const principalOf = (via: string, version?: number): Principal => {
+    const principal: Principal = { id: 'ann', kind: 'user', scopes: ['rpc'], groups: [], via }
+    if (version !== undefined) setKeyVersion(principal, version)
+    return principal
+  }
+  const open = () => createTickets({ db: stores[kind].db, clock })
+  const opens = async (tickets: Tickets, ticket: string) =>
+    (await tickets.method.authenticate({ ...{ ticket, known: false, address: '', loopback: false }, request }, request.signal)) !== null
+  const request = new Request('http://localhost/api/events')
+
+  test('are no more than 200, also of those asked for at once', async () => {
+    const tickets = open()
+    for (let n = 0; n < 190; n += 10) await Promise.all(Array.from({ length: 10 }, () => tickets.create('/api/events', principalOf('token:a'))))
+    const asked = await Promise.allSettled(Array.from({ length: 20 }, () => tickets.create('/api/events', principalOf('token:a'))))
+    expect(asked.filter(({ status }) => status === 'fulfilled')).toHaveLength(10)
+    for (const one of asked) if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'rate_limit_exceeded' })
+    await tickets.create('/api/events', principalOf('token:b'))
     await clock.advance(61_000)
-    expect(await newTicket()).toContain('ticket=')
+    await tickets.create('/api/events', principalOf('token:a'))
+  })
+
+  test('die with the version of it that asked, whenever the news comes', async () => {
+    const tickets = open()
+    const { ticket: old } = await tickets.create('/api/events', principalOf('token:c', 1))
+    const { ticket: early } = await tickets.create('/api/events', principalOf('token:c', 2))
+    tickets.lose('token:c', 2)
+    await expect(tickets.create('/api/events', principalOf('token:c', 1))).rejects.toMatchObject({ code: 'invalid_api_key' })
+    const { ticket: late } = await tickets.create('/api/events', principalOf('token:c', 2))
+    await tickets.forget('token:c', 2)
+    expect([await opens(tickets, old), await opens(tickets, early), await opens(tickets, late)]).toEqual([false, true, true])
   })
 })

@@ -6,15 +6,16 @@
  * it says by `Last-Event-ID` that it is the same reader who comes back; then the older stream ends.
  */
 import { createHash, randomBytes } from 'node:crypto'
-import { and, count, eq, gt, inArray, lte, sql } from 'drizzle-orm'
+import { and, count, eq, gt, inArray, isNull, lt, lte, or, sql } from 'drizzle-orm'
 import { type AuthMethod, type AuthResult, type Clock, type Database, GatewayError, type Principal } from 'portico'
+import { keyVersionOf } from 'portico/plugins/auth-token'
 import { tickets } from './schema.ts'
 
 /** ms in which a ticket has to be used first. */
 export const firstUse = 60_000
 /** ms after the end of its stream in which it may be used again. */
 export const afterEnd = 600_000
-/** Credentials that ended lately, remembered for requests that began before. */
+/** Keys that changed lately, remembered for requests that came with them as they were. */
 const mostLost = 1_000
 /** Tickets of one credential that wait for their first use, or for the end of these ten minutes. */
 const perCredential = 200
@@ -28,13 +29,13 @@ export interface TicketsOptions {
 
 /** The tickets of this gateway. */
 export interface Tickets {
-  /** `since`: when the request for it began. Refused when its credential has ended meanwhile. */
-  create(path: string, principal: Principal, since: number): Promise<{ ticket: string; expiresAt: Date }>
+  /** Refused when the key of the request that asks has ended or changed meanwhile. */
+  create(path: string, principal: Principal): Promise<{ ticket: string; expiresAt: Date }>
   readonly method: AuthMethod
-  /** Refuses tickets to requests of a credential that are still on their way. */
-  lose(via: string): void
-  /** Kills the tickets of a credential. */
-  forget(via: string): Promise<void>
+  /** Refuses tickets to requests that are still on their way with a key older than this version; without one, with any. */
+  lose(via: string, version?: number): void
+  /** Kills the tickets of a key that are older than this version of it; without one, all. */
+  forget(via: string, version?: number): Promise<void>
   /** Once a minute: keeps the tickets of open streams alive, ends streams whose ticket is gone or was taken over elsewhere, deletes what is over. */
   sweep(): Promise<void>
 }
@@ -93,37 +94,42 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
     return new Set(rows.map(({ hash }) => hash))
   }
 
-  function lose(via: string): void {
+  function lose(via: string, version = Number.POSITIVE_INFINITY): void {
     const oldest = lost.size >= mostLost ? lost.keys().next() : undefined
     if (oldest && !oldest.done) lost.delete(oldest.value)
     lost.delete(via)
-    lost.set(via, clock.now())
+    lost.set(via, version)
   }
 
-  function refuseLost({ via }: Principal, since: number): void {
-    if ((lost.get(via) ?? Number.NEGATIVE_INFINITY) >= since)
+  function refuseLost(principal: Principal): void {
+    if ((keyVersionOf(principal) ?? Number.NEGATIVE_INFINITY) < (lost.get(principal.via) ?? Number.NEGATIVE_INFINITY))
       throw new GatewayError('invalid_api_key', 'The credential was revoked or changed while the request came in.')
   }
 
   return {
-    async create(path, principal, since) {
-      refuseLost(principal, since)
+    async create(path, principal) {
+      refuseLost(principal)
+      const { via } = principal
       const now = clock.now()
-      const [living] = await db
-        .select({ total: count() })
-        .from(tickets)
-        .where(and(eq(tickets.via, principal.via), gt(tickets.expiresAt, new Date(now))))
-      if ((living?.total ?? 0) >= perCredential) {
-        throw new GatewayError('rate_limit_exceeded', `There are ${perCredential} tickets of this credential already: use those, or wait a minute.`, {
-          retryAfter: 60,
-        })
-      }
       const ticket = `tkt_${randomBytes(32).toString('base64url')}`
       const expiresAt = new Date(now + firstUse)
       const hash = digest(ticket)
-      await db.insert(tickets).values({ hash, path, principal: { ...principal }, via: principal.via, createdAt: new Date(now), expiresAt })
+      const row = { hash, path, principal: { ...principal }, via, version: keyVersionOf(principal) ?? null, createdAt: new Date(now), expiresAt }
+      await db.transaction(async (tx) => {
+        // Those of one credential one after the other: two that count at once would both find room for the last.
+        await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`events_tickets ${via}`}, 0))`)
+        const [living] = await tx
+          .select({ total: count() })
+          .from(tickets)
+          .where(and(eq(tickets.via, via), gt(tickets.expiresAt, new Date(now))))
+        if ((living?.total ?? 0) >= perCredential)
+          throw new GatewayError('rate_limit_exceeded', `There are ${perCredential} tickets of this credential already: use those, or wait a minute.`, {
+            retryAfter: 60,
+          })
+        await tx.insert(tickets).values(row)
+      })
       try {
-        refuseLost(principal, since)
+        refuseLost(principal)
       } catch (error) {
         await db.delete(tickets).where(eq(tickets.hash, hash))
         throw error
@@ -135,9 +141,10 @@ export function createTickets({ db, clock }: TicketsOptions): Tickets {
 
     lose,
 
-    async forget(via) {
-      lose(via)
-      await db.delete(tickets).where(eq(tickets.via, via))
+    async forget(via, version) {
+      lose(via, version)
+      const isOlder = version === undefined ? undefined : or(isNull(tickets.version), lt(tickets.version, version))
+      await db.delete(tickets).where(and(eq(tickets.via, via), isOlder))
     },
 
     async sweep() {
