@@ -1,17 +1,10 @@
 /** Starts a gateway: config, plan, database, plugins, route table, listener; and stops it in the reverse order. */
+import { existsSync } from 'node:fs'
 import manifest from '../../package.json' with { type: 'json' }
 import { builtins, infrastructure } from '../../plugins/builtins.ts'
 import { type Bus, createBus } from '../bus/bus.ts'
-import {
-  changedKeys,
-  isSwitchedOff,
-  kernelSections,
-  type RawConfig,
-  type ReadConfigOptions,
-  type ResolvedSecret,
-  readConfig,
-  resolveConfig,
-} from '../config/index.ts'
+import type { RawConfig, ReadConfigOptions, ResolvedSecret } from '../config/index.ts'
+import { changedKeys, isSwitchedOff, kernelSections, readConfig, resolveConfig } from '../config/index.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel, ReloadOptions, ReloadReport } from '../contract/kernel-service.ts'
 import { type RequestLimit, requestLimits } from '../contract/limits.ts'
@@ -103,14 +96,16 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   try {
     // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
     const { promise: server, resolve: found } = Promise.withResolvers<LoadedPlugin | undefined>()
+    const planning = planFrom(raw, url, options, found)
     const isSound = raw.problems.length === 0 && !early.problems.some(({ where }) => kernelSections.some(({ id }) => id === where))
     const data: DataOptions = { raw, url, server, clock, logFor, redactor, undo }
-    const opening = isSound ? openData(data) : Promise.reject(new PlanError(early.problems))
+    // A folder that is not there yet is made when nothing is wrong any more: a start that is refused leaves none behind.
+    const open = () => (existsSync(raw.dataDir) ? openData(data) : planning.then(assertSound).then(() => openData(data)))
+    const opening = isSound ? open() : Promise.reject(new PlanError(early.problems))
     opening.catch(() => {})
-    const [planned, opened] = await Promise.allSettled([planFrom(raw, url, options, found), opening])
+    const [planned, opened] = await Promise.allSettled([planning, opening])
     if (planned.status === 'rejected') throw planned.reason
-    const plan = planned.value
-    if (plan.problems.length > 0) throw new PlanError(plan.problems)
+    const plan = assertSound(planned.value)
     if (opened.status === 'rejected') throw opened.reason
     for (const secret of plan.resolved.secrets) redactor.add(secret.value)
     return await run(plan, opened.value, { ...data, options, unwind })
@@ -124,6 +119,11 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
 function readEarly(raw: RawConfig) {
   const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }), aliases: [] }))
   return resolveConfig(raw, [...kernelSections, ...unread], [])
+}
+
+function assertSound(plan: Plan): Plan {
+  if (plan.problems.length > 0) throw new PlanError(plan.problems)
+  return plan
 }
 
 interface Start extends DataOptions {
@@ -187,8 +187,7 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
   async function reload({ text, restart = [], by }: ReloadOptions): Promise<ReloadReport> {
     for (const { plugin, from } of running.plan.order) if (restart.includes(plugin.id)) renewPlugin(from, running.raw.baseDir)
     const next = await read(text)
-    const { problems, resolved } = next.plan
-    if (problems.length > 0) throw new PlanError(problems)
+    const { resolved } = assertSound(next.plan)
     for (const { value } of resolved.secrets) redactor.add(value)
     const change = await plugins.change(next.plan, new Set(restart))
     const keys = changedKeys(running.plan.resolved.sections, resolved.sections)

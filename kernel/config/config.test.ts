@@ -155,6 +155,7 @@ describe('problems', () => {
       prot = 1
       port = "80"
       host = "0.0.0.0"
+      trustedProxies = ["10.0.0.0/8", "::1", "192.0.2.7", "proxy", "10.0.0.0/33", "10.0.0.0/x", "::1/129", "fe80::1%eth0", "1.2.3.4/8/9", ""]
       [pager]
       maxRetries = 12
       mode = "lout"
@@ -172,6 +173,11 @@ describe('problems', () => {
         '[config] gatway: no loaded plugin has this section; did you mean "gateway"?',
         '[gateway] prot: this key is unknown; did you mean "port"?',
         '[gateway] port: has a wrong value; found "80"; expected an integer from 0 to 65535',
+        ...['proxy', '10.0.0.0/33', '10.0.0.0/x', '::1/129', 'fe80::1%eth0', '1.2.3.4/8/9'].map((wrong, index) => {
+          const expected = 'an address such as 192.0.2.7, or a CIDR block such as 10.0.0.0/8'
+          return `[gateway] trustedProxies[${index + 3}]: is no network; found "${wrong}"; expected ${expected}`
+        }),
+        '[gateway] trustedProxies[9]: has a wrong value; found ""; expected a string of at least 1 characters',
         '[gateway] host: others could reach this address; found "0.0.0.0"; expected a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true',
         '[pager] maxRetries: has a wrong value; found 12; expected an integer from 0 to 9',
         '[pager] mode: has a wrong value; found "lout"; expected "loud" or "quiet"',

@@ -43,11 +43,11 @@ describe('the client’s address', () => {
   })
 })
 
-test('trusted proxies are addresses or CIDR blocks, anything else is named', () => {
+test('trusted proxies are addresses or CIDR blocks', () => {
   const of = (list: string[]) => proxyTrust({ trustedProxies: list, forwardedHeader: 'forwarded' })
   expect(of([])).toBeNull()
   expect(['10.255.0.1', '11.0.0.1', '::1', 'nonsense'].map((address) => trusted?.isTrusted(address))).toEqual([true, false, true, false])
-  for (const wrong of ['proxy', '10.0.0.0/33', '10.0.0.0/x', '::1/129', '']) expect(() => of([wrong])).toThrow('gateway.trustedProxies')
+  expect(['10.0.0.7', '10.0.0.8'].map((address) => of(['10.0.0.7/32'])?.isTrusted(address))).toEqual([true, false])
 })
 
 test('loopback addresses, and headers that end being loopback', () => {

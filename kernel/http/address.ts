@@ -1,7 +1,6 @@
 /** Whose request it is, by address: the peer, or what trusted proxies say of it. */
 import { BlockList, isIP } from 'node:net'
-import type { GatewayConfig } from '../config/index.ts'
-import { GatewayError } from '../contract/errors.ts'
+import { type GatewayConfig, toNetwork } from '../config/index.ts'
 
 /** What proxies add: the standards' own (RFC 9110 §7.6.3, RFC 7239) and the usual others. */
 const forwardedBy = [
@@ -19,21 +18,11 @@ export function isLoopbackAddress(address: string): boolean {
   return address === '' || address === '::1' || /^(::ffff:)?127\./.test(address)
 }
 
-/** By `gateway.trustedProxies` (addresses and CIDR blocks); null when the list is empty. Throws `config_invalid` on what is neither. */
+/** By `gateway.trustedProxies` (addresses and CIDR blocks; the config was judged); null when the list is empty. */
 export function proxyTrust({ trustedProxies: list, forwardedHeader: header }: Pick<GatewayConfig, 'trustedProxies' | 'forwardedHeader'>): ProxyTrust | null {
   if (list.length === 0) return null
   const blocks = new BlockList()
-  for (const entry of list) {
-    const [address = '', bits] = entry.split('/')
-    const version = isIP(address)
-    const size = bits === undefined ? Number.NaN : /^\d+$/.test(bits) ? Number(bits) : -1
-    if (version === 0 || size < 0 || size > (version === 6 ? 128 : 32)) {
-      throw new GatewayError('config_invalid', `gateway.trustedProxies: ${JSON.stringify(entry)} is neither an address nor a CIDR block.`)
-    }
-    const family = version === 6 ? 'ipv6' : 'ipv4'
-    if (bits === undefined) blocks.addAddress(address, family)
-    else blocks.addSubnet(address, size, family)
-  }
+  for (const { address, bits, family } of list.flatMap((entry) => toNetwork(entry) ?? [])) blocks.addSubnet(address, bits, family)
   const isTrusted = (address: string) => isIP(address) !== 0 && blocks.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4')
   return { isTrusted, header }
 }

@@ -29,13 +29,13 @@ export default definePlugin({ id: '${name}', version: '1.0.0', api: 1, summary: 
 }
 
 describe.each(runtimes)('on %s', (runtime) => {
-  /** The lines of problems that `portico start` ends with. */
-  async function refusals(folder: string): Promise<string[]> {
+  /** The lines of problems that `portico start` ends with. Only what shows in `setup` shows when there is a data folder. */
+  async function refusals(folder: string, { inSetup = false } = {}): Promise<string[]> {
     const dataDir = join(folder, `data-${runtime}`)
     const { code, stdout, stderr } = await runPortico(['start', '--port', '0', '--data-dir', dataDir], { runtime, cwd: folder })
     expect({ code, stdout }, stderr).toEqual({ code: 1, stdout: '' })
-    expect(existsSync(join(dataDir, 'run.json'))).toBe(false)
-    expect(existsSync(join(dataDir, 'cli.token'))).toBe(false)
+    for (const [name, is] of Object.entries({ '.': inSetup, 'run.json': false, 'cli.token': false }))
+      expect([name, existsSync(join(dataDir, name))]).toEqual([name, is])
     return stderr.split('\n').filter((line) => line.includes('['))
   }
   const named = (lines: readonly string[], ...parts: (string | RegExp)[]) => {
@@ -58,7 +58,7 @@ describe.each(runtimes)('on %s', (runtime) => {
         slip: `pathes: ['/x']`,
         thief: `paths: ['/v1/models']`,
       },
-      '[one]\nretires = 3\n[gateway]\nprot = 1\nmaxStreams = 0\n[twoo]\n[provider-demo]\nenabled = "no"\n[metrics]\nonFailure = "explode"\n',
+      '[one]\nretires = 3\n[gateway]\nprot = 1\nmaxStreams = 0\ntrustedProxies = ["10.0.0.0/33"]\n[twoo]\n[provider-demo]\nenabled = "no"\n[metrics]\nonFailure = "explode"\n',
     )
     const lines = await refusals(folder)
     named(lines, 'one', 'two plugins have this id')
@@ -73,6 +73,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     named(lines, '[one]', 'retires', 'did you mean "retries"?')
     named(lines, '[gateway]', 'prot', 'did you mean "port"?')
     named(lines, '[gateway]', 'maxStreams', 'found 0')
+    named(lines, '[gateway]', 'trustedProxies[0]', 'found "10.0.0.0/33"', 'expected an address')
     named(lines, 'twoo', 'did you mean "two"?')
     named(lines, '[provider-demo]', 'enabled', 'found "no"')
     named(lines, '[metrics]', 'onFailure', 'found "explode"')
@@ -92,7 +93,7 @@ describe.each(runtimes)('on %s', (runtime) => {
       bare: `paths: ['/c'], ${routes(`{ get() {} }`)}`,
       giver: `provides: { gift: defineService('gift') }`,
     })
-    const lines = await refusals(folder)
+    const lines = await refusals(folder, { inSetup: true })
     named(lines, 'pair', '/couple/:id', '/couple/:name')
     named(lines, '[same]', '/same', 'another group of this plugin')
     named(lines, 'first', 'second', '/a/x/:id', '/a/x/:name')
