@@ -164,7 +164,7 @@ describe('a changed config', () => {
       text: '[gateway]\ncorsOrigins = ["https://app.example"]\nhttpBodyLimitBytes = 1024\nport = 4799\n[pglite]\nsilenceMs = 9000\n[log]\naccess = true\n',
     })
     expect(keys).toEqual(expect.arrayContaining(['gateway.corsOrigins', 'gateway.httpBodyLimitBytes']))
-    expect(needsRestart).toEqual(['pglite', 'log.access'])
+    expect(needsRestart).toEqual(['pglite'])
     expect((await gateway.fetch('/healthz', asked)).headers.get('access-control-allow-origin')).toBe('https://app.example')
     expect((await gateway.json('/api/keys', { method: 'POST', body: { name: 'x'.repeat(2_000) } })).status).toBe(413)
   })

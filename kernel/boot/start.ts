@@ -35,7 +35,7 @@ import { catchUncaught } from './uncaught.ts'
 export const defaultPort = 4766
 
 /** Keys that are read once, at the start. */
-const fixedKeys = /^(gateway\.(host|port|allowPublicBind|tls)|database|log\.access)\b/
+const fixedKeys = /^(gateway\.(host|port|allowPublicBind|tls)|database)\b/
 
 /** The version of the package. */
 export const version: string = manifest.version

@@ -1,12 +1,12 @@
 /** `portico start`: runs the gateway in this process until a signal. */
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { Gateway } from '../boot/start.ts'
+import type { Gateway, GatewayOptions } from '../boot/start.ts'
 import type { GatewayConfig, KernelConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { startAccessLog } from './access-log.ts'
+import { createAccessLog } from './access-log.ts'
 import { exitCode } from './exit-code.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
@@ -43,16 +43,24 @@ async function run(context: KernelCommandContext): Promise<number> {
   const [{ startGateway }, { configureLog, loggerOf }] = await Promise.all([import('../boot/start.ts'), import('./log.ts')])
   const { token, options: access } = createLocalAccess(cli.env)
   const broken = new AbortController()
-  const gateway = await startGateway({ flags, env: cli.env, cwd: cli.cwd, log: configureLog, onFatal: () => broken.abort(), ...access }).catch(
-    (error: unknown) => {
-      throw explain(error)
+  let switchAccessLog: ((isOn: boolean) => void) | undefined
+  const options: GatewayOptions = {
+    ...{ flags, env: cli.env, cwd: cli.cwd, onFatal: () => broken.abort(), ...access },
+    // Asked again by a reload.
+    log(options, redactor) {
+      switchAccessLog?.(options.access)
+      return configureLog(options, redactor)
     },
-  )
+  }
+  const gateway = await startGateway(options).catch((error: unknown) => {
+    throw explain(error)
+  })
   try {
     const { version, runtime, config, startedAt } = gateway.kernel
     const { gateway: gatewayConfig, log } = config().values as unknown as KernelConfig
     const { tls } = gatewayConfig
-    if (log.access) startAccessLog(gateway.kernel, loggerOf('access'))
+    switchAccessLog = createAccessLog(gateway.kernel, loggerOf('access'))
+    switchAccessLog(log.access)
     const run = {
       ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
       certificate: tls ? certificateOf(tls.cert) : null,

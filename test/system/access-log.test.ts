@@ -1,7 +1,7 @@
 /** The access log of a gateway as a real process: what an operator sees of each request, and what never stands in it. */
 import { afterEach, describe, expect, test } from 'bun:test'
 import { type GatewayProcess, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
-import { createKey, send } from '../fixtures/send.ts'
+import { bearer, createKey, send } from '../fixtures/send.ts'
 import { until } from '../fixtures/until.ts'
 
 describe.each(runtimes)('on %s', (runtime) => {
@@ -45,10 +45,21 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect([secret, gateway.stderr.includes(secret)]).toEqual([secret, false])
   })
 
-  test('there is none unless it was asked for', async () => {
+  test('there is none unless it is asked for, at the start or while the gateway runs', async () => {
     gateway = await spawnGateway({ runtime, config: '[log]\nformat = "json"\n' })
+    const set = async (log: { access: boolean }) =>
+      JSON.parse((await send(gateway, '/api/config', { method: 'PATCH', headers: { ...json, ...bearer(gateway.token) }, body: JSON.stringify({ log }) })).text)
     await send(gateway, '/health')
-    expect(lines()).toEqual([])
+    expect(await set({ access: true })).toMatchObject({ keys: ['log.access'], needsRestart: [] })
+    await send(gateway, '/health')
+    await set({ access: false })
+    await send(gateway, '/health')
+    await set({ access: true })
+    await send(gateway, '/health', { headers: { 'x-request-id': 'last' } })
+    await until(() => gateway.stderr.includes('"last"'), { message: () => gateway.stderr })
+    const messages = lines().map(({ message }) => message.split(' ms=')[0])
+    // The request that switches is told when it is over: by then the log is on, or off.
+    expect(messages).toEqual(['PATCH /api/config 200', 'GET /health 200', 'PATCH /api/config 200', 'GET /health 200'])
   })
 })
 
