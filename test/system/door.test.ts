@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, test } from 'bun:test'
 import { type GatewayProcess, type GatewayProcessOptions, runPortico, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
 import * as client from '../fixtures/send.ts'
+import { until } from '../fixtures/until.ts'
 
 describe.each(runtimes)('on %s', (runtime) => {
   let gateway: GatewayProcess
@@ -49,6 +50,25 @@ describe.each(runtimes)('on %s', (runtime) => {
     expect(await outcome('/v1/models', { ...bearer(), origin: gateway.url })).toBe('200')
     const listed = await send('/v1/models', { ...bearer(), origin: 'https://app.example' })
     expect([listed.status, listed.headers['access-control-allow-origin']]).toEqual([200, 'https://app.example'])
+
+    // Told of, each kind once in a while; and of what an administrator changes every time.
+    const { id } = await client.createKey(gateway)
+    expect(await outcome(`/api/keys/${id}`, { ...bearer(), 'x-request-id': 'the-revocation' }, 'DELETE')).toBe('200')
+    const told = async () => {
+      const { entries } = JSON.parse((await send('/api/activity?types=security:warn,audit:event', bearer())).text)
+      return (entries as { type: string; data: object }[]).map(({ type, data }) => ({ type, data })).reverse()
+    }
+    await until(async () => (await told()).length >= 5)
+    const by = { who: 'local', via: 'local:local', address: '127.0.0.1' }
+    const warning = (kind: string, host: string, details: object) => ({ type: 'security:warn', data: { kind, details: { ...asked, host, ...details } } })
+    const asked = { address: '127.0.0.1', requestId: expect.any(String) }
+    // The first is the start itself, which asks for a pairing code.
+    expect((await told()).slice(1)).toEqual([
+      warning('foreign_host', `evil.example:${port}`, {}),
+      warning('foreign_origin', `127.0.0.1:${port}`, { origin: 'https://evil.example' }),
+      { type: 'audit:event', data: { ...by, method: 'POST', route: '/api/keys', status: 201, requestId: expect.any(String) } },
+      { type: 'audit:event', data: { ...by, method: 'DELETE', route: '/api/keys/:id', status: 200, requestId: 'the-revocation' } },
+    ])
   }, 30_000)
 
   test('behind a proxy on the same host nobody counts as loopback', async () => {
