@@ -31,27 +31,45 @@ export default defineCommand({
 
 async function examine(context: CommandContext): Promise<Finding[]> {
   const { file, dataDir, problems, warnings, values } = await context.plan()
+  const type = commandsOf(context)
   const config: Finding[] = [
     ...problems.map(
       ({ text }): Finding => ({
         check: 'config',
         state: 'problem',
         what: text,
-        mend: `correct ${file ?? 'the environment or the flags'}, then: portico config check`,
+        mend: `correct ${file ?? 'the environment or the flags'}, then: ${type('config check')}`,
       }),
     ),
-    ...warnings.map((what): Finding => ({ check: 'config', state: 'warning', what })),
+    ...warnings.map((what): Finding => ({ check: 'config', state: 'warning', what, mend: `chmod 600 ${quoted(file ?? '')}` })),
   ]
   if (config.length === 0) config.push({ check: 'config', state: 'ok', what: file ?? 'no file: the defaults' })
-  if (problems.length > 0 && existsSync(join(dataDir, 'config.last-good.toml')))
-    config.push({
-      check: 'config',
-      state: 'warning',
-      what: 'the last config that worked is kept',
-      mend: `portico start --config ${join(dataDir, 'config.last-good.toml')}`,
-    })
+  const lastGood = join(dataDir, 'config.last-good.toml')
+  if (problems.length > 0 && file !== null && existsSync(lastGood)) {
+    // Not as another --config: its relative paths are the file's.
+    const mend = `cp ${quoted(file)} ${quoted(`${file}.broken`)} && cp ${quoted(lastGood)} ${quoted(file)}`
+    config.push({ check: 'config', state: 'warning', what: 'the last config that worked is kept', mend })
+  }
   const sound = problems.length === 0
-  return [runtime(), ...config, ...(await folder(dataDir)), ...(await database(dataDir, values)), ...(sound ? await gateway(context, values) : [])]
+  const place = await folder(dataDir, type)
+  if (!sound || place.some(({ state }) => state === 'problem')) return [runtime(), ...config, ...place]
+  return [runtime(), ...config, ...place, ...(await database(dataDir, values)), ...(await gateway({ context, values, dataDir, type }))]
+}
+
+/** Writes a command as it has to be typed to mean the same gateway. */
+type Typing = (command: string) => string
+
+function commandsOf({ args }: CommandContext): Typing {
+  const flag = (name: string, value: unknown) => (typeof value === 'string' ? ` --${name} ${quoted(value)}` : '')
+  return (command) => {
+    const folder = command.includes('--data-dir') ? '' : flag('data-dir', args.dataDir)
+    return `portico ${command}${flag('config', args.config)}${folder}`
+  }
+}
+
+/** As one word of a shell. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`
 }
 
 function runtime(): Finding {
@@ -62,13 +80,13 @@ function runtime(): Finding {
   return { check: 'runtime', state: 'ok', what: name }
 }
 
-async function folder(dataDir: string): Promise<Finding[]> {
+async function folder(dataDir: string, type: Typing): Promise<Finding[]> {
   const check = 'data folder'
   const found = await stat(dataDir).catch(() => null)
   if (!found) return [{ check, state: 'ok', what: `${dataDir} is made at the first start` }]
   const findings: Finding[] = []
-  if (!found.isDirectory()) return [{ check, state: 'problem', what: `${dataDir} is no folder`, mend: 'choose another with --data-dir' }]
-  if ((found.mode & 0o077) !== 0) findings.push({ check, state: 'warning', what: `others can look into ${dataDir}`, mend: `chmod 700 ${dataDir}` })
+  if (!found.isDirectory()) return [{ check, state: 'problem', what: `${dataDir} is no folder`, mend: type('start --data-dir FOLDER') }]
+  if ((found.mode & 0o077) !== 0) findings.push({ check, state: 'warning', what: `others can look into ${dataDir}`, mend: `chmod 700 ${quoted(dataDir)}` })
   if (
     await access(dataDir, constants.W_OK).then(
       () => false,
@@ -76,7 +94,7 @@ async function folder(dataDir: string): Promise<Finding[]> {
     )
   )
     // biome-ignore format: short
-    findings.push({ check, state: 'problem', what: `${dataDir} cannot be written to`, mend: `chown -R "$(id -u)" ${dataDir}` })
+    findings.push({ check, state: 'problem', what: `${dataDir} cannot be written to`, mend: `chown -R "$(id -u)" ${quoted(dataDir)}` })
   const { bavail, bsize } = await statfs(dataDir)
   const free = bavail * bsize
   const what = `${Math.round(free / 1024 / 1024)} MB are free on its disk`
@@ -96,9 +114,19 @@ async function database(dataDir: string, values: JsonSchema): Promise<Finding[]>
   return [{ check, state: 'ok', what: version === undefined ? 'embedded, made at the first start' : `embedded, PostgreSQL ${version.trim()}` }]
 }
 
+interface Look {
+  readonly context: CommandContext
+  readonly values: JsonSchema
+  readonly dataDir: string
+  readonly type: Typing
+}
+
 /** The running gateway, or the same app in this process: either says how its parts are. */
-async function gateway(context: CommandContext, values: JsonSchema): Promise<Finding[]> {
+async function gateway({ context, values, dataDir, type }: Look): Promise<Finding[]> {
   const { host, port } = values.gateway as { host: string; port: number }
+  const isTaken = port !== 0 && !(await isRunning(dataDir)) && (await answers(host, port))
+  const what = `another process listens on ${host}:${port}`
+  const taken: Finding[] = isTaken ? [{ check: 'gateway', state: 'problem', what, mend: `stop it, or: ${type('start --port 0')}` }] : []
   try {
     const status = await context.request<{ components: Record<string, string>; plugins: { id: string; state: string; reason?: string }[] }>(
       'GET',
@@ -113,14 +141,23 @@ async function gateway(context: CommandContext, values: JsonSchema): Promise<Fin
         check: `plugin ${id}`,
         state: 'problem',
         what: `${state}: ${reason ?? 'its log says why'}`,
-        mend: `mend it, or set enabled = false in [${id}]`,
+        mend: `mend it, then: ${type(`plugins reload ${id}`)} ; or leave it out: ${type(`plugins disable ${id}`)}`,
       }),
     )
-    return [...components, ...plugins]
+    return [...taken, ...components, ...plugins]
   } catch (error) {
-    const taken = port !== 0 && (await answers(host, port))
-    const mend = taken ? `another process listens on ${host}:${port}: stop it, or choose --port` : 'portico start shows it in full'
-    return [{ check: 'gateway', state: 'problem', what: error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error), mend }]
+    const message = error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)
+    return [...taken, { check: 'gateway', state: 'problem', what: message, mend: `${type('start')} shows it in full` }]
+  }
+}
+
+/** Whether a gateway has this folder. */
+async function isRunning(dataDir: string): Promise<boolean> {
+  try {
+    process.kill(JSON.parse(await readFile(join(dataDir, 'run.json'), 'utf8')).pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 
