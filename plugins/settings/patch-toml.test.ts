@@ -43,7 +43,7 @@ describe('a value', () => {
     expect(changes(file, { gateway: { port: 80 } })).toEqual({ gone: ['port = 4766          # the default'], new: ['port = 80          # the default'] })
     expect(changes(file, { gateway: { rateLimit: { maxRequests: 9 } } }).new).toEqual(['rate_limit = { window_ms = 1000, max_requests = 9 } # tight'])
     expect(changes(file, { bus: { retention: { maxAgeDays: 4 } } }).new).toEqual(['retention.max_age_days = 4 # dotted'])
-    expect(changes(file, { 'auth-token': { tokens: [] } }).new).toEqual(['[auth_token]', 'tokens = []', ''])
+    expect(changes(file, { 'auth-token': { tokens: [] } }).new).toEqual(['[auth_token]', 'tokens = []'])
   })
 
   test('that is equal is not touched', () => {
@@ -126,6 +126,19 @@ describe('an entry of a [[list]]', () => {
     expect(set(ci, bob)).toBe(file.replace('"ann"', '"bob"').replace('env:ANN', 'env:BOB'))
     expect(set(bob, ann)).toBe(file.replace('"ci"          # the builds', '"bob"').replace('env:CI', 'env:BOB'))
     expect(parse(set(ann, ci, ann)).auth_token as unknown).toEqual({ tokens: [ann, ci, ann] })
+  })
+})
+
+describe('a value of another kind', () => {
+  test('stands where the first of the tables stood that it replaces', () => {
+    const [tokens, rest] = [file.slice(file.indexOf('[[auth_token'), file.indexOf('[bus]')), { authToken: { tokens: [] } }]
+    expect(patchToml(file, rest)).toBe(file.replace(tokens, '[auth_token]\ntokens = []\n\n# a person\n\n'))
+    const text = '[a]\nb = 1\n\n# of c\n[a.c.d]\ne = 1\n\n[a.f]\n\n[a.c.g]\n\n[h]\n'
+    expect(patchToml(text, { a: { c: [{ i: 1 }, { i: 2 }] } })).toBe('[a]\nb = 1\n\n# of c\n[[a.c]]\ni = 1\n\n[[a.c]]\ni = 2\n\n[a.f]\n\n[h]\n')
+    expect(patchToml('[x]\n\n[[y.z]]\n\n[w]\n', { y: { z: 'none' } })).toBe('[x]\n\n[y]\nz = "none"\n\n[w]\n')
+    expect(patchToml('[x]\n\n[[y.z]]', { y: { z: 2 } })).toBe('[x]\n\n[y]\nz = 2\n')
+    // Where its table has a place already, that is the place.
+    expect(patchToml(text, { a: { c: 2 } })).toBe('[a]\nb = 1\nc = 2\n\n# of c\n\n[a.f]\n\n[h]\n')
   })
 })
 

@@ -36,7 +36,24 @@ export function changeToml(text: string, { path, before, after }: Change): strin
   if (after === undefined) return keepParent(remove(text, path), path.slice(0, -1))
   if (entry) return splice(text, entry.node.value.range, toText(after, text.slice(...entry.node.value.range)))
   if (isListOfTables(before) && isListOfTables(after)) return changeList(text, path, before, after)
-  return add(before === undefined ? text : remove(text, path), path, after)
+  if (before === undefined) return add(text, path, after)
+  const rest = remove(text, path)
+  const first = outlineOf(text).blocks.find(({ resolvedKey }) => isWithin(resolvedKey, path))
+  return add(rest, path, after, first && gapIn(text, rest, lineStart(text, first.range[0])))
+}
+
+/** Where tables stood that were cut out. */
+interface Gap {
+  readonly above: string
+  readonly below: string
+}
+
+/** Of cuts from `at` on; an empty line right above it may have gone too. Undefined when more is gone from before. */
+function gapIn(text: string, rest: string, at: number): Gap | undefined {
+  const above = text.slice(0, at)
+  if (rest.startsWith(above)) return { above, below: rest.slice(at) }
+  const line = lineStart(text, at - 1)
+  return isEmptyLine(text.slice(line, at)) && rest.startsWith(text.slice(0, line)) ? { above, below: rest.slice(line) } : undefined
 }
 
 function outlineOf(text: string): Outline {
@@ -97,8 +114,8 @@ function cutInline(text: string, [from, to]: AST.Range, commas: readonly AST.Ran
   return before ? splice(without, before, '') : without
 }
 
-/** Puts a key where there is none: into the nearest table that there is, in the way that one is written. */
-function add(text: string, path: readonly string[], value: unknown): string {
+/** Puts a key where there is none: into the nearest table that there is, in the way that one is written. A section that it needs of its own fills the gap. */
+function add(text: string, path: readonly string[], value: unknown, gap?: Gap): string {
   const outline = outlineOf(text)
   const depth = path.findLastIndex((_, index) => index === 0 || exists(outline, path.slice(0, index)))
   const [home, rest] = [path.slice(0, depth), path.slice(depth)]
@@ -117,6 +134,7 @@ function add(text: string, path: readonly string[], value: unknown): string {
     if (last) return addLine(text, last.range, pairOf(rest, value))
     if (depth === 0) return addSection(text, outline.blocks[0] ? commentsAbove(text, outline.blocks[0].range[0]) : text.length, pairOf(rest, value))
   }
+  if (gap) return gap.above + withBreaks(text, `${sectionOf(path, value)}\n${isEmptyLine(gap.below) ? '' : '\n'}`) + gap.below
   const last = depth > 0 && outline.blocks.findLast(({ resolvedKey }) => isWithin(resolvedKey, home))
   return addSection(text, last ? afterBlock(text, last) : text.length, sectionOf(path, value))
 }
@@ -138,7 +156,7 @@ function addLine(text: string, [from, to]: AST.Range, pair: string): string {
 function addSection(text: string, at: number, section: string): string {
   const [above, below] = [text.slice(0, at), text.slice(at)]
   const before = above === '' || /(?:^|\n)[ \t]*\r?\n$/.test(above) ? '' : above.endsWith('\n') ? '\n' : '\n\n'
-  return above + withBreaks(text, `${before}${section}\n${below === '' || /^[ \t]*\r?\n/.test(below) ? '' : '\n'}`) + below
+  return above + withBreaks(text, `${before}${section}\n${isEmptyLine(below) ? '' : '\n'}`) + below
 }
 
 type ListPlace = readonly [path: readonly string[], index: number]
@@ -171,6 +189,8 @@ function addToList(text: string, [path, index]: ListPlace, entry: Table): string
   return addSection(text, previous ? afterBlock(text, previous) : commentsAbove(text, first?.range[0] ?? 0), sectionOf(path, [entry]))
 }
 
+/** True also at the end. */
+const isEmptyLine = (text: string): boolean => text === '' || /^[ \t]*\r?\n/.test(text)
 const lineStart = (text: string, at: number): number => (at > 0 ? text.lastIndexOf('\n', at - 1) + 1 : 0)
 const lineEnd = (text: string, at: number): number => text.indexOf('\n', at) + 1 || text.length
 const splice = (text: string, [from, to]: AST.Range, part: string): string => text.slice(0, from) + part + text.slice(to)
