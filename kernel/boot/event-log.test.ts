@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
 import { defineEvent, definePlugin, defineService, type EventLog, type EventRecord, eventLog, type LoggedEvent, type LogSink, rpc, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
-import { until } from '../../test/fixtures/bus.ts'
+import { until } from '../../test/fixtures/until.ts'
 import { planGateway } from './start.ts'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }

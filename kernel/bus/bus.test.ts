@@ -1,6 +1,7 @@
-import { beforeEach, describe, expect, test } from 'bun:test'
-import { delta, emptyBus, noted, root, StreamReader, startTestBus, until } from '../../test/fixtures/bus.ts'
-import { useLogStores } from '../../test/fixtures/log-stores.ts'
+import { describe, expect, test } from 'bun:test'
+import { delta, noted, root, StreamReader } from '../../test/fixtures/bus.ts'
+import { useBuses, useLogStores } from '../../test/fixtures/log-stores.ts'
+import { until } from '../../test/fixtures/until.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import { defineEvent, rpc } from '../contract/refs.ts'
 import { setContext } from '../contract/request.ts'
@@ -9,11 +10,7 @@ import { t } from '../contract/schema.ts'
 const stores = useLogStores()
 
 describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
-  const store = () => stores[kind]
-  const start = (options: Parameters<typeof startTestBus>[0] = {}) => startTestBus({ store: store(), ...options })
-  const write = (bus: Awaited<ReturnType<typeof start>>['bus'], count: number, from = 0) =>
-    Promise.all(Array.from({ length: count }, (_, n) => bus.publish('notes', noted, { n: from + n })))
-  beforeEach(() => emptyBus(store()))
+  const { store, start, write } = useBuses(stores, kind)
 
   test('a live event is heard before publish returns, with uid, time, source, subject, principal and trace, and has no id', async () => {
     await using node = await start()

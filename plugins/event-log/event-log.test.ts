@@ -1,17 +1,14 @@
-import { beforeEach, describe, expect, spyOn, test } from 'bun:test'
+import { describe, expect, spyOn, test } from 'bun:test'
 import type { EventDelivery, GatewayEvent } from 'portico'
 import { startTestGateway } from 'portico/testkit'
-import { emptyBus, noted, root, StreamReader, startTestBus, until } from '../../test/fixtures/bus.ts'
-import { useLogStores } from '../../test/fixtures/log-stores.ts'
+import { noted, root, StreamReader } from '../../test/fixtures/bus.ts'
+import { useBuses, useLogStores } from '../../test/fixtures/log-stores.ts'
+import { until } from '../../test/fixtures/until.ts'
 
 const stores = useLogStores()
 
 describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
-  const store = () => stores[kind]
-  const start = (options: Parameters<typeof startTestBus>[0] = {}) => startTestBus({ store: store(), ...options })
-  const write = (bus: Awaited<ReturnType<typeof start>>['bus'], count: number, from = 0) =>
-    Promise.all(Array.from({ length: count }, (_, n) => bus.publish('notes', noted, { n: from + n })))
-  beforeEach(() => emptyBus(store()))
+  const { store, start, write } = useBuses(stores, kind)
 
   test('a durable event has its row when publish settles, then an id, and is heard once with the same uid everywhere', async () => {
     await using node = await start()

@@ -1,17 +1,15 @@
 import { beforeEach, describe, expect, test } from 'bun:test'
 import { createFakeClock } from 'portico/testkit'
-import { audited, type EventBus, emptyBus, noted, startTestBus, until } from '../../test/fixtures/bus.ts'
-import { useLogStores } from '../../test/fixtures/log-stores.ts'
+import { audited, emptyBus, noted, startTestBus } from '../../test/fixtures/bus.ts'
+import { useBuses, useLogStores } from '../../test/fixtures/log-stores.ts'
+import { until } from '../../test/fixtures/until.ts'
 
 const stores = useLogStores()
 const numbers = (count: number, from = 0) => Array.from({ length: count }, (_, n) => from + n)
 
 describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
-  const store = () => stores[kind]
-  const start = (options: Parameters<typeof startTestBus>[0] = {}) => startTestBus({ store: store(), ...options })
-  const write = (bus: EventBus, count: number, from = 0) => Promise.all(numbers(count, from).map((n) => bus.publish('notes', noted, { n })))
+  const { store, start, write } = useBuses(stores, kind)
   const rows = async (text: string) => (await store().pool.query(text)).rows
-  beforeEach(() => emptyBus(store()))
 
   test('handles each event in order, one at a time, and continues at its cursor after a restart', async () => {
     const handled: number[] = []

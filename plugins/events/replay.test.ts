@@ -1,15 +1,12 @@
-import { beforeEach, describe, expect, test } from 'bun:test'
-import { audited, delta, emptyBus, noted, principalOf, root, StreamReader, startTestBus, until } from '../../test/fixtures/bus.ts'
-import { useLogStores } from '../../test/fixtures/log-stores.ts'
+import { describe, expect, test } from 'bun:test'
+import { audited, delta, noted, principalOf, root, StreamReader } from '../../test/fixtures/bus.ts'
+import { useBuses, useLogStores } from '../../test/fixtures/log-stores.ts'
+import { until } from '../../test/fixtures/until.ts'
 
 const stores = useLogStores()
 
 describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
-  const store = () => stores[kind]
-  const start = (options: Parameters<typeof startTestBus>[0] = {}) => startTestBus({ store: store(), ...options })
-  const write = (bus: Awaited<ReturnType<typeof start>>['bus'], count: number, from = 0) =>
-    Promise.all(Array.from({ length: count }, (_, n) => bus.publish('notes', noted, { n: from + n })))
-  beforeEach(() => emptyBus(store()))
+  const { store, start, write } = useBuses(stores, kind)
 
   test('a stream begins with ready, a resumed one with what was missed, each once and in order', async () => {
     await using node = await start()

@@ -4,8 +4,9 @@ import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { openStore } from '../../kernel/store/open.ts'
-import { logMigrations, noted, StreamReader, silentLog, startTestBus, until } from '../fixtures/bus.ts'
+import { logMigrations, noted, StreamReader, silentLog, startTestBus } from '../fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../fixtures/postgres.ts'
+import { until } from '../fixtures/until.ts'
 
 const script = fileURLToPath(new URL('./bus-child.ts', import.meta.url))
 const bin = (name: string) => fileURLToPath(new URL(`../../node_modules/.bin/${name}`, import.meta.url))
