@@ -5,6 +5,5 @@ import { isIP } from 'node:net'
 export function toNetwork(text: string): { address: string; bits: number; family: 'ipv4' | 'ipv6' } | undefined {
   const [, address = '', size] = /^([\da-f.:]+)(?:\/(\d{1,3}))?$/i.exec(text) ?? []
   const [family, most] = isIP(address) === 6 ? (['ipv6', 128] as const) : (['ipv4', 32] as const)
-  const bits = Number(size ?? most)
-  return isIP(address) === 0 || bits > most ? undefined : { address, bits, family }
+  return isIP(address) === 0 || Number(size) > most ? undefined : { address, bits: Number(size ?? most), family }
 }

@@ -25,6 +25,8 @@ export function watched(context: Context, answer: Response, report: Report): Res
           else controller.enqueue(value)
         } catch (error) {
           if (!isGatewayError(error) || errorTable[error.code].status === 500) report(target.group.plugin, `${request.method} ${target.template} stream`, error)
+          // While Bun takes an answer over, it prints what breaks it to stderr by itself, secrets and all.
+          await new Promise((resolve) => setTimeout(resolve))
           controller.error(error)
         }
       },
