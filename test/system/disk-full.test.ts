@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { startDatabaseLoad } from '../fixtures/database-load.ts'
 import { runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { startPostgres } from '../fixtures/postgres.ts'
 import { until } from '../fixtures/until.ts'
 
 /** A small disk in memory, and what fills it. */
@@ -72,6 +73,40 @@ describe.each(isPossible ? runtimes : [])('on %s, the disk of the embedded datab
     expect([log.readiness.includes('down'), log.readiness.at(-1)]).toEqual([true, 'ok'])
     await load.checkEvents(database)
   }, 90_000)
+})
+
+describe.each(isPossible ? runtimes : [])('on %s, the disk of PostgreSQL is full', (runtime) => {
+  test('first for its tables, then for its write-ahead log, after which it has to be started again', async () => {
+    await using disk = await mountDisk('256m')
+    const postgres = await startPostgres({ parent: disk.folder })
+    try {
+      const url = await postgres.newDatabase()
+      await using load = await startDatabaseLoad((config) => spawnGateway({ runtime, config: `${config}[database]\nurl = "${url}"\n` }))
+      const tables = await load.during(async () => {
+        disk.fill()
+        await until(async () => (await emit(load.gateway.url, load.gateway.token)).includes('disk'))
+        expect((await load.gateway.fetch('/api/keys')).status).toBe(200)
+        await disk.makeSpace()
+      })
+      expect(tables.chatFailures).toEqual([])
+      expect([...new Set(tables.failures.map(({ what, retryAfter }) => `${what} ${retryAfter}`))]).toEqual(['503 database_unavailable 10'])
+
+      const log = await load.during(async () => {
+        disk.fill()
+        // Without space for a segment PostgreSQL ends itself, all of it.
+        await postgres.admin.query('select pg_switch_wal()').catch(() => {})
+        await until(async () => (await fetch(new URL('/readyz', load.gateway.url))).status === 503)
+        await disk.makeSpace()
+        await postgres.restart()
+      })
+      expect(log.chatFailures).toEqual([])
+      expect([...new Set(log.failures.map(({ what }) => what))]).toEqual(['503 database_unavailable'])
+      expect([log.readiness.includes('down'), log.readiness.at(-1)]).toEqual([true, 'ok'])
+      await load.checkEvents({ connectionString: url })
+    } finally {
+      await postgres.stop()
+    }
+  }, 60_000)
 })
 
 /** A number that the load does not count. */
