@@ -7,7 +7,11 @@ const provider = createScriptedProvider({ otherwise: { text: 'one two three', us
 let gateway: TestGateway
 const keys: Record<string, string> = {}
 beforeAll(async () => {
-  gateway = await startTestGateway({ plugins: [provider.plugin], listen: true, config: '[chat]\nmaxMessages = 6\nmaxSessions = 3\nsystem = "Be brief."\n' })
+  gateway = await startTestGateway({
+    plugins: [provider.plugin],
+    listen: true,
+    config: '[chat]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\nsystem = "Be brief."\n',
+  })
   for (const name of ['ann', 'bob']) keys[name] = (await gateway.json('/api/keys', { method: 'POST', body: { name, owner: name } })).body.key
 })
 afterAll(() => gateway.stop())
@@ -22,9 +26,9 @@ async function frames(response: Response) {
   const text = await response.text()
   return text
     .split('\n\n')
-    .filter((block) => block.startsWith('event: '))
+    .filter((block) => block.includes('event: '))
     .map((block) => {
-      const [, event = '', data = ''] = /^event: (.*)\ndata: (.*)$/.exec(block) ?? []
+      const [, event = '', data = ''] = /^event: (.*)\ndata: (.*)$/m.exec(block) ?? []
       return { event, data: JSON.parse(data) }
     })
 }
@@ -66,6 +70,23 @@ describe('POST /api/chat', () => {
     ])
     await chat({ message: 'and now', sessionKey })
     expect(lastCall().messages.map(({ content }) => content)).toEqual(['Be brief.', 'look', 'one two three', 'and now'])
+  })
+
+  test('images stay in the session as far as the bound allows; of others it says that they were there', async () => {
+    const [small, large, link] = ['data:image/png;base64,iVBORw0KGgo=', `data:image/png;base64,${'A'.repeat(100)}`, 'https://images.example/cat.png']
+    await chat({ message: 'look', sessionKey: 'pictures', images: [large, small, link] })
+    expect((await history('?sessionKey=pictures')).map(({ role, images }: Record<string, unknown>) => [role, images])).toEqual([
+      ['user', [null, small, link]],
+      ['assistant', []],
+    ])
+  })
+
+  test('what was said before goes along as far as the bound allows, and never begins with an answer', async () => {
+    for (const message of ['one', 'x'.repeat(980), 'three']) await chat({ message, sessionKey: 'long' })
+    expect(lastCall().messages.map(({ content }) => (content as string).slice(0, 13))).toEqual(['Be brief.', 'xxxxxxxxxxxxx', 'one two three', 'three'])
+    await chat({ message: 'four', sessionKey: 'long' })
+    expect(lastCall().messages.map(({ content }) => content)).toEqual(['Be brief.', 'three', 'one two three', 'four'])
+    expect(await history('?sessionKey=long')).toHaveLength(6)
   })
 
   test('the header X-Portico-Model beats `model`, and the session goes on with its model', async () => {
@@ -137,6 +158,18 @@ describe('/api/chat/stream', () => {
       { event: 'token', data: { delta: ' three', accumulated: 'one two three' } },
     ])
     expect(rest.at(-1)).toMatchObject({ event: 'done', data: { response: 'one two three', finishReason: 'stop', sessionKey: session?.data.sessionKey } })
+  })
+
+  test('tokens come without what there is so far, when that is not wanted', async () => {
+    const all = await frames(await stream({ message: 'hello', accumulated: false }))
+    expect(all.filter(({ event }) => event === 'token').map(({ data }) => data)).toEqual([{ delta: 'one' }, { delta: ' two' }, { delta: ' three' }])
+  })
+
+  test('an EventSource that comes again after the end is stopped, and its message not sent twice', async () => {
+    const url = '/api/chat/stream?message=once&sessionKey=once'
+    const id = /^id: (run_\w+)$/m.exec(await (await gateway.fetch(url, { as: keys.ann })).text())?.[1] ?? ''
+    expect((await gateway.fetch(url, { as: keys.ann, headers: { 'last-event-id': id } })).status).toBe(204)
+    expect(await history('?sessionKey=once')).toHaveLength(2)
   })
 
   test('GET does the same', async () => {
@@ -234,6 +267,18 @@ describe('/ws/chat', () => {
     socket.close()
   })
 
+  test('a session that was deleted meanwhile is followed by a new one; one that was named is not', async () => {
+    const { socket, next } = await open()
+    socket.send('hello')
+    const { sessionKey } = await next('done')
+    await gateway.json(`/api/chat/sessions/${sessionKey}`, { as: keys.ann, method: 'DELETE' })
+    socket.send(JSON.stringify({ message: 'x', sessionKey }))
+    expect(await next('error')).toMatchObject({ code: 'not_found' })
+    socket.send('hello again')
+    expect((await next('done', 2)).sessionKey).not.toBe(sessionKey)
+    socket.close()
+  })
+
   test('more than eight waiting messages are refused; a socket that closes ends its turn', async () => {
     const { socket, got, next } = await open()
     provider.push({ text: 'long '.repeat(10_000), frameDelayMs: 5 })
@@ -282,6 +327,14 @@ describe('sessions', () => {
     expect(listed.map(({ sessionKey }: { sessionKey: string }) => sessionKey)).toEqual(['s4', 's3', 's2'])
     expect((await gateway.json('/api/chat/sessions/s3', { as: keys.ann, method: 'DELETE' })).body).toMatchObject({ sessionKey: 's3', title: 's3' })
     expect(await history('?sessionKey=s3')).toEqual([])
+  })
+
+  test('are bounded before the answers are there too', async () => {
+    provider.push(...Array.from({ length: 8 }, () => ({ text: 'long '.repeat(10_000), frameDelayMs: 5 })))
+    const open: Response[] = []
+    for (let turn = 0; turn < 8; turn++) open.push(await stream({ message: `${turn}`, sessionKey: 'waiting', model: 'scripted/model' }))
+    expect((await history('?sessionKey=waiting')).map(({ content }: { content: string }) => content)).toEqual(['2', '3', '4', '5', '6', '7'])
+    for (const { body } of open) await body?.cancel()
   })
 
   test('each message is an event for its principal and administrators, with its beginning alone', async () => {
