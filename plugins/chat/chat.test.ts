@@ -361,7 +361,7 @@ describe('the page', () => {
     const html = await page.text()
     for (const [, file = ''] of html.matchAll(/(?:src|href)="(\/app\/[^"]+)"/g))
       expect([file, (await gateway.fetch(file, { as: '' })).status]).toEqual([file, 200])
-    for (const file of ['marked.js', 'purify.js', 'markdown.js', 'sse.js']) {
+    for (const file of ['marked.js', 'purify.js', 'markdown.js', 'sse.js', 'gateway.js', 'events.js']) {
       const { status, headers } = await gateway.fetch(`/app/${file}`, { as: '' })
       expect([file, status, headers.get('content-type')]).toEqual([file, 200, 'text/javascript; charset=utf-8'])
     }
