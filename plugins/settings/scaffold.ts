@@ -33,8 +33,8 @@ const newCommand: Command = {
       '',
       'Type next:',
       `  cd ${shown}`,
-      '  bun test                # or: deno test -A',
-      '  bun run check           # its types',
+      '  npm test                # or: bun test, deno test -A',
+      '  npm run check           # its types',
       '',
       `Load it: write plugins = [${JSON.stringify(shown.startsWith('.') ? shown : `./${shown}`)}] as first line of portico.toml, and start the gateway.`,
     ]
