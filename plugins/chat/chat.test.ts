@@ -95,6 +95,22 @@ describe('POST /api/chat', () => {
     expect((await chat({ message: 'again', sessionKey: body.sessionKey })).body.model).toBe('demo/echo')
   })
 
+  test('what the database has no place for is kept as U+FFFD, of a question, an answer and an image; nothing is halved', async () => {
+    provider.push({ text: 'a\0b\ud800' })
+    const image = 'data:image/png;base64,\0\ud800'
+    const { status, body } = await chat({ message: 'x\0y\udc00', sessionKey: 'odd', model: 'scripted/model', images: [image] })
+    expect([status, body.response]).toEqual([200, 'a\0b\ud800'])
+    expect((await history('?sessionKey=odd')).map(({ content, images }: Record<string, unknown>) => [content, images])).toEqual([
+      ['x\ufffdy\ufffd', ['data:image/png;base64,\ufffd\ufffd']],
+      ['a\ufffdb\ufffd', []],
+    ])
+    await chat({ message: `${'x'.repeat(199)}😀`, sessionKey: 'long-emoji' })
+    const { data } = await gateway.events.waitFor('message:received', ({ subject }) => subject === 'long-emoji')
+    expect((data as { preview: string }).preview).toBe('x'.repeat(199))
+    const { sessions } = (await gateway.json('/api/chat/sessions?limit=1', { as: keys.ann })).body
+    expect(sessions[0].title).toBe(`${'x'.repeat(59)}…`)
+  })
+
   test.each([
     [{}, '400 validation_failed'],
     [{ message: '' }, '400 validation_failed'],

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { and, desc, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
 import { type MessageRow, messages, type SessionRow, sessions } from './schema.ts'
+import { beginning, storable } from './storable.ts'
 
 /** How much is kept. */
 export interface Bounds {
@@ -83,7 +84,7 @@ export function createSessions(db: Database, clock: Clock, bounds: Bounds): Sess
         if (!session) throw new GatewayError('internal_error', 'The session was not stored: try again.')
         const earlier = await newest(tx, eq(messages.sessionId, session.id), { limit: bounds.maxMessages, characters: bounds.maxContext })
         const kept = images.length > 0 ? keepable(images, bounds.maxImages) : null
-        await tx.insert(messages).values({ sessionId: session.id, role: 'user', content: text, images: kept, createdAt: now })
+        await tx.insert(messages).values({ sessionId: session.id, role: 'user', content: storable(text), images: kept, createdAt: now })
         await dropOldestMessages(tx, session)
         if (session.id === id) await dropOldest(tx, principal)
         await also(session, tx)
@@ -96,7 +97,7 @@ export function createSessions(db: Database, clock: Clock, bounds: Bounds): Sess
       await db.transaction(async (tx) => {
         const [living] = await tx.update(sessions).set({ updatedAt: now }).where(eq(sessions.id, session.id)).returning()
         if (!living) return
-        await tx.insert(messages).values({ sessionId: session.id, role: 'assistant', content: text, model, finishReason, createdAt: now })
+        await tx.insert(messages).values({ sessionId: session.id, role: 'assistant', content: storable(text), model, finishReason, createdAt: now })
         await dropOldestMessages(tx, session)
         await also(tx)
       })
@@ -166,15 +167,13 @@ function keepable(images: readonly string[], bound: number): (string | null)[] {
   return images.map((url) => {
     if (url.length > room) return null
     room -= url.length
-    return url
+    return storable(url)
   })
 }
 
 function titleOf(text: string): string {
   const line = text.trim().split('\n', 1)[0] ?? ''
-  // By characters, or half of one may be left.
-  const characters = [...line]
-  return characters.length <= titleLength ? line : `${characters.slice(0, titleLength - 1).join('')}…`
+  return line.length <= titleLength ? storable(line) : `${beginning(line, titleLength - 1)}…`
 }
 
 function unknownSession(key: string): GatewayError {

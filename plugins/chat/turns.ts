@@ -5,6 +5,7 @@ import type { Models, ModelTarget } from 'portico/plugins/models'
 import { messageReceived, messageSent, messageStreaming } from './contract.ts'
 import type { SessionRow } from './schema.ts'
 import type { Said, Sessions } from './sessions.ts'
+import { beginning } from './storable.ts'
 import { ask, type Ending, type WireMessage } from './wire.ts'
 
 /** The event types this plugin owns. */
@@ -88,7 +89,7 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
       const { session, earlier } = await sessions.begin({ principal, sessionKey, model: name, channelId, text, images }, (row, tx) =>
         publish(
           messageReceived,
-          { sessionKey: row.key, channelId, model: name, preview: text.slice(0, previewLength) },
+          { sessionKey: row.key, channelId, model: name, preview: beginning(text, previewLength) },
           { tx, principal: principal.id, subject: row.key, request },
         ),
       )
@@ -138,12 +139,15 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
       await answer.return(ending)
       const { finishReason, inputTokens, outputTokens } = ending
       const tokens = inputTokens + outputTokens
-      const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: text.slice(0, previewLength) }
+      const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: beginning(text, previewLength) }
       await sessions
         .finish(session, { text, model: name, finishReason }, (tx) =>
           publish(messageSent, sent, { tx, principal: principal.id, subject: session.key, request }),
         )
-        .catch((error: unknown) => log.error('An answer could not be stored', { sessionKey: session.key, error: String(error) }))
+        .catch((error: unknown) =>
+          // The database's own words: those around it hold the answer itself.
+          log.error('An answer could not be stored', { sessionKey: session.key, error: String((error as Error).cause ?? error) }),
+        )
     }
   }
 }
