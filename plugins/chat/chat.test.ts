@@ -359,7 +359,7 @@ describe('sessions', () => {
     expect(received.data).toEqual({ sessionKey: 'told', channelId: 'api', model: 'scripted/model', preview: 'x'.repeat(200) })
     const sent = await gateway.events.waitFor('message:sent', ({ subject }) => subject === 'told')
     expect(sent.data).toMatchObject({ finishReason: 'stop', tokens: 10, preview: 'one two three' })
-    expect((await gateway.events.waitFor('message:streaming')).data).toMatchObject({ sessionKey: 'told', delta: 'one' })
+    expect((await gateway.events.waitFor('message:streaming', ({ subject }) => subject === 'told')).data).toMatchObject({ sessionKey: 'told', delta: 'one' })
     const { entries } = (await gateway.json('/api/activity?types=message:*', { as: keys.bob })).body
     expect(JSON.stringify(entries)).not.toContain('told')
   })
