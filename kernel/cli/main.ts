@@ -1,5 +1,6 @@
 #!/usr/bin/env bun
 /** The `portico` command: gives the command line the process it runs in. */
+import { commandName } from './command-name.ts'
 import { runCli } from './run.ts'
 
 /** True when npx or the like stands between the user and this process (set by deploy/npm/portico.js). */
@@ -21,6 +22,7 @@ if (process.env._PORTICO_BEHIND) stopWithParent()
 
 const script = process.argv[1] ?? ''
 const inCheckout = import.meta.url.endsWith('.ts')
+const { bun, deno } = process.versions
 const code = await runCli({
   argv: process.argv.slice(2),
   env: process.env,
@@ -28,7 +30,10 @@ const code = await runCli({
   stdout: (text) => void process.stdout.write(text),
   stderr: (text) => void process.stderr.write(text),
   color: process.stdout.isTTY === true && process.stderr.isTTY === true && !process.env.NO_COLOR,
-  name: inCheckout ? (process.versions.deno ? 'deno task portico' : 'bun run portico') : isBehindTool ? 'npx portico' : 'portico',
+  name: commandName({
+    ...{ inCheckout, isBehindTool, path: process.env.PATH ?? '' },
+    ...(deno ? { runtime: 'deno', version: deno } : { runtime: 'bun', version: bun ?? '' }),
+  }),
   signal: stop.signal,
   restart: restartInPlace(),
 })

@@ -123,6 +123,7 @@ function welcome(facts: Facts, pairing: Pairing | undefined, { style, cli }: Ker
       : []),
   ])
   const next = columns([
+    [`  ${cli.name} chat${where}`, 'chat with a model, here'],
     [`  ${cli.name} keys create my-app${where}`, 'make a key'],
     [`  curl ${reachable(facts.url ?? '')}/v1/models -H "Authorization: Bearer KEY"`, 'use it'],
     [`  ${cli.name} events tail${where}`, 'watch what happens'],

@@ -7,7 +7,11 @@ const provider = createScriptedProvider({ otherwise: { text: 'one two three', us
 let gateway: TestGateway
 const keys: Record<string, string> = {}
 beforeAll(async () => {
-  gateway = await startTestGateway({ plugins: [provider.plugin], listen: true, config: '[chat]\nmaxMessages = 6\nmaxSessions = 3\nsystem = "Be brief."\n' })
+  gateway = await startTestGateway({
+    plugins: [provider.plugin],
+    listen: true,
+    config: '[chat]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\nsystem = "Be brief."\n',
+  })
   for (const name of ['ann', 'bob']) keys[name] = (await gateway.json('/api/keys', { method: 'POST', body: { name, owner: name } })).body.key
 })
 afterAll(() => gateway.stop())
@@ -22,9 +26,9 @@ async function frames(response: Response) {
   const text = await response.text()
   return text
     .split('\n\n')
-    .filter((block) => block.startsWith('event: '))
+    .filter((block) => block.includes('event: '))
     .map((block) => {
-      const [, event = '', data = ''] = /^event: (.*)\ndata: (.*)$/.exec(block) ?? []
+      const [, event = '', data = ''] = /^event: (.*)\ndata: (.*)$/m.exec(block) ?? []
       return { event, data: JSON.parse(data) }
     })
 }
@@ -68,10 +72,43 @@ describe('POST /api/chat', () => {
     expect(lastCall().messages.map(({ content }) => content)).toEqual(['Be brief.', 'look', 'one two three', 'and now'])
   })
 
+  test('images stay in the session as far as the bound allows; of others it says that they were there', async () => {
+    const [small, large, link] = ['data:image/png;base64,iVBORw0KGgo=', `data:image/png;base64,${'A'.repeat(100)}`, 'https://images.example/cat.png']
+    await chat({ message: 'look', sessionKey: 'pictures', images: [large, small, link] })
+    expect((await history('?sessionKey=pictures')).map(({ role, images }: Record<string, unknown>) => [role, images])).toEqual([
+      ['user', [null, small, link]],
+      ['assistant', []],
+    ])
+  })
+
+  test('what was said before goes along as far as the bound allows, and never begins with an answer', async () => {
+    for (const message of ['one', 'x'.repeat(980), 'three']) await chat({ message, sessionKey: 'long' })
+    expect(lastCall().messages.map(({ content }) => (content as string).slice(0, 13))).toEqual(['Be brief.', 'xxxxxxxxxxxxx', 'one two three', 'three'])
+    await chat({ message: 'four', sessionKey: 'long' })
+    expect(lastCall().messages.map(({ content }) => content)).toEqual(['Be brief.', 'three', 'one two three', 'four'])
+    expect(await history('?sessionKey=long')).toHaveLength(6)
+  })
+
   test('the header X-Portico-Model beats `model`, and the session goes on with its model', async () => {
     const { body } = await chat({ message: 'hi', model: 'scripted/model' }, keys.ann, { 'x-portico-model': 'demo/echo' })
     expect([body.model, body.response]).toEqual(['demo/echo', 'hi'])
     expect((await chat({ message: 'again', sessionKey: body.sessionKey })).body.model).toBe('demo/echo')
+  })
+
+  test('what the database has no place for is kept as U+FFFD, of a question, an answer and an image; nothing is halved', async () => {
+    provider.push({ text: 'a\0b\ud800' })
+    const image = 'data:image/png;base64,\0\ud800'
+    const { status, body } = await chat({ message: 'x\0y\udc00', sessionKey: 'odd', model: 'scripted/model', images: [image] })
+    expect([status, body.response]).toEqual([200, 'a\0b\ud800'])
+    expect((await history('?sessionKey=odd')).map(({ content, images }: Record<string, unknown>) => [content, images])).toEqual([
+      ['x\ufffdy\ufffd', ['data:image/png;base64,\ufffd\ufffd']],
+      ['a\ufffdb\ufffd', []],
+    ])
+    await chat({ message: `${'x'.repeat(199)}😀`, sessionKey: 'long-emoji' })
+    const { data } = await gateway.events.waitFor('message:received', ({ subject }) => subject === 'long-emoji')
+    expect((data as { preview: string }).preview).toBe('x'.repeat(199))
+    const { sessions } = (await gateway.json('/api/chat/sessions?limit=1', { as: keys.ann })).body
+    expect(sessions[0].title).toBe(`${'x'.repeat(59)}…`)
   })
 
   test.each([
@@ -137,6 +174,18 @@ describe('/api/chat/stream', () => {
       { event: 'token', data: { delta: ' three', accumulated: 'one two three' } },
     ])
     expect(rest.at(-1)).toMatchObject({ event: 'done', data: { response: 'one two three', finishReason: 'stop', sessionKey: session?.data.sessionKey } })
+  })
+
+  test('tokens come without what there is so far, when that is not wanted', async () => {
+    const all = await frames(await stream({ message: 'hello', accumulated: false }))
+    expect(all.filter(({ event }) => event === 'token').map(({ data }) => data)).toEqual([{ delta: 'one' }, { delta: ' two' }, { delta: ' three' }])
+  })
+
+  test('an EventSource that comes again after the end is stopped, and its message not sent twice', async () => {
+    const url = '/api/chat/stream?message=once&sessionKey=once'
+    const id = /^id: (run_\w+)$/m.exec(await (await gateway.fetch(url, { as: keys.ann })).text())?.[1] ?? ''
+    expect((await gateway.fetch(url, { as: keys.ann, headers: { 'last-event-id': id } })).status).toBe(204)
+    expect(await history('?sessionKey=once')).toHaveLength(2)
   })
 
   test('GET does the same', async () => {
@@ -234,6 +283,18 @@ describe('/ws/chat', () => {
     socket.close()
   })
 
+  test('a session that was deleted meanwhile is followed by a new one; one that was named is not', async () => {
+    const { socket, next } = await open()
+    socket.send('hello')
+    const { sessionKey } = await next('done')
+    await gateway.json(`/api/chat/sessions/${sessionKey}`, { as: keys.ann, method: 'DELETE' })
+    socket.send(JSON.stringify({ message: 'x', sessionKey }))
+    expect(await next('error')).toMatchObject({ code: 'not_found' })
+    socket.send('hello again')
+    expect((await next('done', 2)).sessionKey).not.toBe(sessionKey)
+    socket.close()
+  })
+
   test('more than eight waiting messages are refused; a socket that closes ends its turn', async () => {
     const { socket, got, next } = await open()
     provider.push({ text: 'long '.repeat(10_000), frameDelayMs: 5 })
@@ -284,13 +345,21 @@ describe('sessions', () => {
     expect(await history('?sessionKey=s3')).toEqual([])
   })
 
+  test('are bounded before the answers are there too', async () => {
+    provider.push(...Array.from({ length: 8 }, () => ({ text: 'long '.repeat(10_000), frameDelayMs: 5 })))
+    const open: Response[] = []
+    for (let turn = 0; turn < 8; turn++) open.push(await stream({ message: `${turn}`, sessionKey: 'waiting', model: 'scripted/model' }))
+    expect((await history('?sessionKey=waiting')).map(({ content }: { content: string }) => content)).toEqual(['2', '3', '4', '5', '6', '7'])
+    for (const { body } of open) await body?.cancel()
+  })
+
   test('each message is an event for its principal and administrators, with its beginning alone', async () => {
     await chat({ message: 'x'.repeat(500), sessionKey: 'told' })
     const received = await gateway.events.waitFor('message:received', ({ subject }) => subject === 'told')
     expect(received.data).toEqual({ sessionKey: 'told', channelId: 'api', model: 'scripted/model', preview: 'x'.repeat(200) })
     const sent = await gateway.events.waitFor('message:sent', ({ subject }) => subject === 'told')
     expect(sent.data).toMatchObject({ finishReason: 'stop', tokens: 10, preview: 'one two three' })
-    expect((await gateway.events.waitFor('message:streaming')).data).toMatchObject({ sessionKey: 'told', delta: 'one' })
+    expect((await gateway.events.waitFor('message:streaming', ({ subject }) => subject === 'told')).data).toMatchObject({ sessionKey: 'told', delta: 'one' })
     const { entries } = (await gateway.json('/api/activity?types=message:*', { as: keys.bob })).body
     expect(JSON.stringify(entries)).not.toContain('told')
   })
@@ -308,7 +377,7 @@ describe('the page', () => {
     const html = await page.text()
     for (const [, file = ''] of html.matchAll(/(?:src|href)="(\/app\/[^"]+)"/g))
       expect([file, (await gateway.fetch(file, { as: '' })).status]).toEqual([file, 200])
-    for (const file of ['marked.js', 'purify.js', 'markdown.js', 'sse.js']) {
+    for (const file of ['marked.js', 'purify.js', 'markdown.js', 'sse.js', 'gateway.js', 'events.js']) {
       const { status, headers } = await gateway.fetch(`/app/${file}`, { as: '' })
       expect([file, status, headers.get('content-type')]).toEqual([file, 200, 'text/javascript; charset=utf-8'])
     }

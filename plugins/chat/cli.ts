@@ -2,6 +2,7 @@
 
 import { createInterface } from 'node:readline/promises'
 import { text } from 'node:stream/consumers'
+import { setImmediate } from 'node:timers/promises'
 import { type Command, type CommandContext, defineCommand, GatewayError } from 'portico'
 import { readSse } from 'portico/plugins/events'
 
@@ -34,6 +35,7 @@ async function run(context: CommandContext): Promise<number> {
   }
   note(`Chatting${state.sessionKey ? ` in ${state.sessionKey}` : ''}. Ctrl-C stops an answer; Ctrl-C or Ctrl-D at the prompt ends the chat.`)
   let code = 0
+  const prompt = createPrompt()
   for (;;) {
     const line = await prompt()
     if (line === undefined) break
@@ -59,21 +61,52 @@ async function converse(context: CommandContext, line: string, state: { sessionK
   }
 }
 
-/** One line of the terminal; undefined at Ctrl-C and Ctrl-D. */
-async function prompt(): Promise<string | undefined> {
-  const lines = createInterface({ input: process.stdin, output: process.stdout })
-  try {
-    const ended = new Promise<undefined>((resolve) => lines.once('SIGINT', () => resolve(undefined)).once('close', () => resolve(undefined)))
-    return await Promise.race([lines.question('> '), ended])
-  } finally {
-    lines.close()
+/**
+ * Asks for lines: each call gives the next; undefined at Ctrl-C and Ctrl-D. Between two calls the terminal is its own again, so that Ctrl-C is a signal.
+ * Of several lines that were pasted at once, each is one.
+ */
+function createPrompt(): () => Promise<string | undefined> {
+  const pasted: string[] = []
+  let begun = ''
+  return async () => {
+    const next = pasted.shift()
+    if (next !== undefined) {
+      process.stdout.write(`> ${next}\n`)
+      return next
+    }
+    const lines = createInterface({ input: process.stdin, output: process.stdout, prompt: '> ' })
+    try {
+      const ended = new Promise<undefined>((resolve) => lines.once('SIGINT', () => resolve(undefined)).once('close', () => resolve(undefined)))
+      const first = new Promise<string>((resolve) => {
+        lines.once('line', (line) => {
+          lines.on('line', (more) => pasted.push(more))
+          resolve(line)
+        })
+      })
+      lines.prompt()
+      if (begun) lines.write(begun)
+      begun = ''
+      const line = await Promise.race([first, ended])
+      // What came in one piece with it is read within this turn.
+      if (line !== undefined) await setImmediate()
+      begun = line === undefined ? '' : lines.line
+      if (begun) process.stdout.write('\n')
+      return line
+    } finally {
+      lines.close()
+    }
   }
+}
+
+/** What a terminal may be given: nothing of an answer moves the cursor, changes the title or writes to the clipboard. */
+function printable(text: string): string {
+  return process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, '') : text
 }
 
 /** Sends the message and writes the answer as it comes. True when it is whole. */
 async function say(context: CommandContext, message: string, state: { sessionKey?: string; model?: string }, signal: AbortSignal): Promise<boolean> {
   const { json, note, print } = context
-  const body = JSON.stringify({ message, sessionKey: state.sessionKey, model: state.model, channelId: 'cli' })
+  const body = JSON.stringify({ message, sessionKey: state.sessionKey, model: state.model, channelId: 'cli', accumulated: false })
   const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body, signal }
   let wrote = false
   try {
@@ -83,7 +116,7 @@ async function say(context: CommandContext, message: string, state: { sessionKey
       if (event === 'session') state.sessionKey = (JSON.parse(data) as Answer).sessionKey
       else if (event === 'token' && !json) {
         wrote = true
-        process.stdout.write((JSON.parse(data) as { delta: string }).delta)
+        process.stdout.write(printable((JSON.parse(data) as { delta: string }).delta))
       } else if (event === 'done') {
         const answer = JSON.parse(data) as Answer
         if (json) print(answer)

@@ -11,6 +11,8 @@ const script = 'text/javascript; charset=utf-8'
 const files: Readonly<Record<string, { readonly type: string; readonly path: () => string }>> = {
   '': { type: 'text/html; charset=utf-8', path: () => own('index.html') },
   'app.js': { type: script, path: () => own('app.js') },
+  'gateway.js': { type: script, path: () => own('gateway.js') },
+  'events.js': { type: script, path: () => own('events.js') },
   'sse.js': { type: script, path: () => own('sse.js') },
   'markdown.js': { type: script, path: () => own('markdown.js') },
   'style.css': { type: 'text/css; charset=utf-8', path: () => own('style.css') },

@@ -20,7 +20,9 @@ const body = t.Object({
   sessionKey: t.Optional(sessionKey),
   model: t.Optional(modelName),
   context: t.Optional(t.Union([t.String(), t.Array(t.String(), { maxItems: 100 })], { description: 'What the model is to know besides' })),
-  images: t.Optional(t.Array(t.String({ pattern: '^(https?:|data:image/)' }), { maxItems: 10, description: 'URLs; they go with this message only' })),
+  images: t.Optional(
+    t.Array(t.String({ pattern: '^(https?:|data:image/)' }), { maxItems: 10, description: 'URLs; they go to the model with this message only' }),
+  ),
   channelId: t.Optional(channel),
 })
 
@@ -44,6 +46,11 @@ const streamed = {
     },
   },
 }
+
+const streamBody = t.Object({
+  ...body.properties,
+  accumulated: t.Optional(t.Boolean({ description: 'false = `token` without what there is so far, which makes a long answer much smaller' })),
+})
 
 /** A turn, as one answer. */
 export function chatRoutes(turns: Turns): RouteGroup {
@@ -74,22 +81,25 @@ export function chatRoutes(turns: Turns): RouteGroup {
 
 /** A turn, as it comes. */
 export function streamRoutes(turns: Turns, log: Logger): RouteGroup {
-  const open = async (message: Message, request: Request) => {
+  const open = async (message: Message, request: Request, isAccumulated = true) => {
     const turn = await turns.begin(message, contextOf(request).principal, request)
-    return new Response(toStream(turn, request, log) as BodyInit, { headers: sseHeaders })
+    return new Response(toStream(turn, request, { log, isAccumulated }) as BodyInit, { headers: sseHeaders })
   }
   return guard(
     rpc,
     (app) =>
       app
-        .post('/api/chat/stream', ({ body, request }) => open(withModel(body, request), request), {
-          body,
+        .post('/api/chat/stream', ({ body: { accumulated, ...message }, request }) => open(withModel(message, request), request, accumulated), {
+          body: streamBody,
           detail: { operationId: 'streamChat', summary: 'Send a message, get the answer as it comes', tags, parameters: [modelHeader], ...streamed },
         })
         .get(
           '/api/chat/stream',
           ({ query: { message, agentId, sessionKey, model, channelId }, request }) =>
-            open(withModel({ message, agentId, sessionKey, model, channelId }, request), request),
+            // An EventSource comes again by itself when a stream has ended: the message is not to be sent twice. 204 is what stops it (HTML §9.2.3).
+            request.headers.has('last-event-id')
+              ? new Response(null, { status: 204 })
+              : open(withModel({ message, agentId, sessionKey, model, channelId }, request), request),
           {
             // Other keys pass: the credential of a browser's EventSource stands here too.
             query: t.Object(
@@ -116,6 +126,7 @@ const messageView = t.Object({
   channelId: t.String(),
   role: t.Enum(['user', 'assistant']),
   content: t.String(),
+  images: t.Array(t.Nullable(t.String()), { description: 'URLs, as they were sent; null in the place of one that was too large to keep (`chat.maxImages`)' }),
   model: t.Nullable(t.String()),
   finishReason: t.Nullable(t.String({ description: 'Of an answer; `cancelled` and `error` say that it is not whole' })),
   createdAt: moment,
@@ -143,7 +154,7 @@ export function sessionRoutes(sessions: Sessions): RouteGroup {
             before: t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: Number.MAX_SAFE_INTEGER, description: 'Id of a message: older ones only' })),
           }),
           response: t.Object({ messages: t.Array(messageView) }),
-          detail: { operationId: 'chatHistory', summary: 'Your latest messages, oldest first', tags },
+          detail: { operationId: 'chatHistory', summary: 'Your latest messages, oldest first; fewer than `limit` when they are long', tags },
         },
       )
       .get('/api/chat/sessions', async ({ query, principal }) => ({ sessions: (await sessions.list(principal, query.limit ?? 50)).map(toSessionView) }), {
@@ -184,7 +195,7 @@ export function toErrorFrame(error: unknown, requestId: string) {
 }
 
 /** Frames that are made when they are read: a reader that does not read holds the upstream up, not the memory. */
-function toStream(turn: Turn, request: Request, log: Logger): ReadableStream<Uint8Array> {
+function toStream(turn: Turn, request: Request, { log, isAccumulated }: { log: Logger; isAccumulated: boolean }): ReadableStream<Uint8Array> {
   const context = contextOf(request)
   context.idleTimeout(0)
   const end = new AbortController()
@@ -207,15 +218,15 @@ function toStream(turn: Turn, request: Request, log: Logger): ReadableStream<Uin
               : new GatewayError('unavailable', 'The gateway stops; the answer is not whole.')
           end.abort(reason)
         })
-        controller.enqueue(encodeSse({ event: 'session', data: { sessionKey: turn.sessionKey, runId: turn.runId, model: turn.model } }))
+        controller.enqueue(encodeSse({ event: 'session', id: turn.runId, data: { sessionKey: turn.sessionKey, runId: turn.runId, model: turn.model } }))
       },
       async pull(controller) {
         try {
           const { done, value } = await pieces.next()
           if (isLeft) return
           if (!done) {
-            accumulated += value
-            return controller.enqueue(encodeSse({ event: 'token', data: { delta: value, accumulated } }))
+            if (isAccumulated) accumulated += value
+            return controller.enqueue(encodeSse({ event: 'token', data: isAccumulated ? { delta: value, accumulated } : { delta: value } }))
           }
           controller.enqueue(encodeSse({ event: 'done', data: toAnswer(turn, value) }))
         } catch (error) {
@@ -244,8 +255,8 @@ function withModel(message: Omit<Message, 'channelId'> & { channelId?: string },
   return { ...message, model: request.headers.get('x-portico-model') || message.model, channelId: message.channelId ?? 'api' }
 }
 
-function toMessageView({ id, role, content, model, finishReason, createdAt }: MessageRow, { key, channel }: SessionRow) {
-  return { id, sessionKey: key, channelId: channel, role, content, model, finishReason, createdAt: createdAt.toISOString() }
+function toMessageView({ id, role, content, images, model, finishReason, createdAt }: MessageRow, { key, channel }: SessionRow) {
+  return { id, sessionKey: key, channelId: channel, role, content, images: images ?? [], model, finishReason, createdAt: createdAt.toISOString() }
 }
 
 function toSessionView({ key, title, model, channel, createdAt, updatedAt }: SessionRow) {

@@ -1,5 +1,5 @@
 /** The tables of conversations. */
-import { bigint, pgTable, text, timestamp, unique } from 'drizzle-orm/pg-core'
+import { bigint, jsonb, pgTable, text, timestamp, unique } from 'drizzle-orm/pg-core'
 
 const moment = (name: string) => timestamp(name, { withTimezone: true, mode: 'date' }).notNull()
 
@@ -26,6 +26,8 @@ export const messages = pgTable('chat_messages', {
   sessionId: text('session_id').notNull(),
   role: text('role').$type<'user' | 'assistant'>().notNull(),
   content: text('content').notNull(),
+  /** Of a user's message, as they were sent; null in the place of one that was too large to keep. */
+  images: jsonb('images').$type<(string | null)[]>(),
   model: text('model'),
   /** Of an answer: `stop`, `length`, what else the provider says, or `cancelled` and `error` for one that is not whole. */
   finishReason: text('finish_reason'),

@@ -1,7 +1,7 @@
 /** `/ws/chat`: messages in, `delta`, `done` and `error` frames out (the frames of AgentZero). */
-import { contextOf, GatewayError, rpc, type Socket, type SocketRoute } from 'portico'
+import { contextOf, GatewayError, isGatewayError, type Logger, rpc, type Socket, type SocketRoute } from 'portico'
 import { toAnswer, toErrorFrame } from './routes.ts'
-import type { Message, Turns } from './turns.ts'
+import type { Message, Turn, Turns } from './turns.ts'
 
 /** Messages of one connection that wait for their turn. */
 const maxWaiting = 8
@@ -17,7 +17,7 @@ interface Conversation {
 }
 
 /** The route. One turn after the other; the connection's end ends the turn. */
-export function chatSocket(turns: Turns): SocketRoute {
+export function chatSocket(turns: Turns, log: Logger): SocketRoute {
   const of = (socket: Socket) => socket.data.conversation as Conversation
   return {
     path: '/ws/chat',
@@ -36,6 +36,7 @@ export function chatSocket(turns: Turns): SocketRoute {
         try {
           if (!conversation.end.signal.aborted) await answer(socket, conversation, read(data, socket.request))
         } catch (error) {
+          if (!isGatewayError(error)) log.error('An answer failed', { requestId: socket.requestId, error })
           fail(socket, error)
         } finally {
           conversation.waiting--
@@ -47,8 +48,7 @@ export function chatSocket(turns: Turns): SocketRoute {
   }
 
   async function answer(socket: Socket, conversation: Conversation, message: Message): Promise<void> {
-    const sessionKey = message.sessionKey ?? conversation.sessionKey
-    const turn = await turns.begin({ ...message, sessionKey }, socket.principal, socket.request)
+    const turn = await begin(socket, conversation, message)
     conversation.sessionKey = turn.sessionKey
     const pieces = turn.pieces(conversation.end.signal)
     for (;;) {
@@ -56,6 +56,15 @@ export function chatSocket(turns: Turns): SocketRoute {
       if (done) return send(socket, { type: 'done', ...toAnswer(turn, value) })
       send(socket, { type: 'delta', delta: value })
     }
+  }
+
+  /** In the session the message names, else in that of the connection; one that was deleted meanwhile is followed by a new one. */
+  async function begin({ principal, request }: Socket, { sessionKey }: Conversation, message: Message): Promise<Turn> {
+    if (message.sessionKey !== undefined || sessionKey === undefined) return turns.begin(message, principal, request)
+    return turns.begin({ ...message, sessionKey }, principal, request).catch((error: unknown) => {
+      if (isGatewayError(error) && error.code === 'not_found' && error.param === 'sessionKey') return turns.begin(message, principal, request)
+      throw error
+    })
   }
 }
 

@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { GatewayError, type Logger, type PluginContext, type Principal } from 'portico'
 import type { Models, ModelTarget } from 'portico/plugins/models'
 import { messageReceived, messageSent, messageStreaming } from './contract.ts'
-import type { MessageRow, SessionRow } from './schema.ts'
-import type { Sessions } from './sessions.ts'
+import type { SessionRow } from './schema.ts'
+import type { Said, Sessions } from './sessions.ts'
+import { beginning } from './storable.ts'
 import { ask, type Ending, type WireMessage } from './wire.ts'
 
 /** The event types this plugin owns. */
@@ -17,7 +18,7 @@ export interface Message {
   readonly model?: string
   readonly agentId?: string
   readonly context?: string | readonly string[]
-  /** URLs, data: ones too. They go with this turn only. */
+  /** URLs, data: ones too. They go to the model with this turn only; what the bound allows stays in the session. */
   readonly images?: readonly string[]
   readonly channelId: string
 }
@@ -84,11 +85,11 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
       const known = message.sessionKey === undefined ? undefined : await sessions.find(principal, message.sessionKey)
       const name = message.model ?? known?.model ?? preset ?? (await anyModel())
       const target = await models.resolve(name)
-      const { sessionKey, channelId, message: text } = message
-      const { session, earlier } = await sessions.begin({ principal, sessionKey, model: name, channelId, text }, (row, tx) =>
+      const { sessionKey, channelId, message: text, images = [] } = message
+      const { session, earlier } = await sessions.begin({ principal, sessionKey, model: name, channelId, text, images }, (row, tx) =>
         publish(
           messageReceived,
-          { sessionKey: row.key, channelId, model: name, preview: text.slice(0, previewLength) },
+          { sessionKey: row.key, channelId, model: name, preview: beginning(text, previewLength) },
           { tx, principal: principal.id, subject: row.key, request },
         ),
       )
@@ -138,23 +139,28 @@ export function createTurns({ models, sessions, publish, log, model: preset, sys
       await answer.return(ending)
       const { finishReason, inputTokens, outputTokens } = ending
       const tokens = inputTokens + outputTokens
-      const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: text.slice(0, previewLength) }
+      const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: beginning(text, previewLength) }
       await sessions
         .finish(session, { text, model: name, finishReason }, (tx) =>
           publish(messageSent, sent, { tx, principal: principal.id, subject: session.key, request }),
         )
-        .catch((error: unknown) => log.error('An answer could not be stored', { sessionKey: session.key, error: String(error) }))
+        .catch((error: unknown) =>
+          // The database's own words: those around it hold the answer itself.
+          log.error('An answer could not be stored', { sessionKey: session.key, error: String((error as Error).cause ?? error) }),
+        )
     }
   }
 }
 
-function toWire(earlier: readonly MessageRow[], { message, context, images = [] }: Message, system: string | undefined): WireMessage[] {
+function toWire(earlier: readonly Said[], { message, context, images = [] }: Message, system: string | undefined): WireMessage[] {
   const notes = (typeof context === 'string' ? [context] : (context ?? [])).filter((note) => note.trim() !== '')
   const first = [system, notes.length > 0 ? `Context:\n${notes.join('\n\n')}` : undefined].filter((part) => part !== undefined)
+  // An answer of which nothing came says nothing to the model; one whose question is forgotten may not stand first.
+  const said = earlier.filter(({ content }) => content !== '')
+  const begin = said.findIndex(({ role }) => role === 'user')
   return [
     ...(first.length > 0 ? [{ role: 'system' as const, content: first.join('\n\n') }] : []),
-    // An answer of which nothing came says nothing to the model.
-    ...earlier.filter(({ content }) => content !== '').map(({ role, content }) => ({ role, content })),
+    ...(begin < 0 ? [] : said.slice(begin)),
     {
       role: 'user',
       content:

@@ -33,10 +33,10 @@ const newCommand: Command = {
       '',
       'Type next:',
       `  cd ${shown}`,
-      '  bun test                # or: deno test -A',
-      '  bun run check           # its types',
+      '  npm test                # or: bun test, deno test -A',
+      '  npm run check           # its types',
       '',
-      `Load it: write plugins = [${JSON.stringify(shown.startsWith('.') ? shown : `./${shown}`)}] as first line of portico.toml, and start the gateway.`,
+      `Load it: write plugins = [${JSON.stringify(shown.startsWith('.') ? shown : `./${shown}`)}] as first line of portico.toml. A gateway that runs takes it by itself.`,
     ]
     print({ id, folder, files: Object.keys(files) }, lines.join('\n'))
   },

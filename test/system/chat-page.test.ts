@@ -49,6 +49,10 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
   test('a browser that comes to / is led there, and pairs with the code of the terminal', async () => {
     await page.goto(gateway.url)
     expect(new URL(page.url()).pathname).toBe('/app/')
+    // A header cannot hold it; the gateway is not asked.
+    await page.fill('#secret', 'ABCD–2345')
+    await page.keyboard.press('Enter')
+    await page.waitForFunction(() => document.querySelector('#welcome-error')?.textContent?.includes('neither a code nor a key'))
     await page.fill('#secret', 'WRNG-CODE')
     await page.keyboard.press('Enter')
     await page.waitForFunction(() => document.querySelector('#welcome-error')?.textContent?.includes('This is not the pairing code'))
@@ -107,6 +111,63 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
     await page.fill('#message', '')
   })
 
+  test('is not held up by what a model writes: nested too deeply, with images, long', async () => {
+    await page.click('#sessions-button')
+    await page.click('#new-session')
+    await page.selectOption('#model', 'demo/echo')
+    await say(`${'>'.repeat(5_000)}deep`)
+    await complete(1)
+    expect((await answers(page))[0]).toEndWith('>deep')
+    await say('![a cat](https://e.example/cat.png) and\n\n- [x] done')
+    await complete(2)
+    const last = page.locator('#messages > .assistant .text').last()
+    expect(await last.locator('a').getAttribute('href')).toBe('https://e.example/cat.png')
+    expect(await last.textContent()).toContain('☑ done')
+    expect(await page.isEnabled('#send')).toBe(true)
+  })
+
+  test('shows the images of a message after a reload, and that there was one that was too large', async () => {
+    await page.evaluate(async () => {
+      const images = ['data:image/gif;base64,R0lGODlhAQABAAAAACw=', `data:image/png;base64,${'A'.repeat(1_000_001)}`]
+      const body = JSON.stringify({ message: 'look', model: 'demo/echo', sessionKey: localStorage.getItem('portico.session'), images })
+      const headers = { authorization: `Bearer ${localStorage.getItem('portico.key')}`, 'content-type': 'application/json' }
+      await fetch('/api/chat', { method: 'POST', headers, body })
+    })
+    await page.reload()
+    await complete(3)
+    const shown = page.locator('#messages > .user').last()
+    expect([await shown.locator('img').count(), await shown.locator('.cut').textContent()]).toEqual([1, 'An image, too large to be kept'])
+  })
+
+  test('of two conversations that are opened in haste the second is shown', async () => {
+    const isOpen = await page.isVisible('#sessions')
+    if (!isOpen) await page.click('#sessions-button')
+    const [latest, first] = [page.locator('#session-list button[data-key]').first(), page.locator('#session-list button[data-key]').last()]
+    let release = () => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    await latest.waitFor()
+    const key = await latest.getAttribute('data-key')
+    await page.route(`**/api/chat/history?*${key}`, async (route) => {
+      const response = await route.fetch()
+      await held
+      await route.fulfill({ response })
+    })
+    const late = page.waitForResponse((response) => response.url().endsWith(`${key}`))
+    await latest.click()
+    await first.click()
+    await page.waitForFunction(() => document.querySelector('#messages > .user .text')?.textContent === 'hello local')
+    release()
+    await (await late).finished()
+    // One more answer of the gateway: what was late has been read by then.
+    await page.evaluate(() => fetch('/health').then((response) => response.text()))
+    await page.unrouteAll()
+    expect(await page.locator('#messages > .user .text').first().textContent()).toBe('hello local')
+    expect(await page.locator('#messages > .user .text').last().textContent()).not.toBe('look')
+    await page.click('#sessions-button')
+  })
+
   test('watches events live, with a ticket in the URL and never the key', async () => {
     const urls: string[] = []
     page.on('request', (request) => urls.push(request.url()))
@@ -122,15 +183,16 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
 
   test('is accessible, in light and dark, wide and at 360 px', async () => {
     const found: string[] = []
-    // The page is the same bytes on both runtimes.
-    for (const colorScheme of runtime === 'bun' ? (['light', 'dark'] as const) : (['light'] as const))
+    // The page is the same bytes on both runtimes, so the second one has the narrow half.
+    for (const colorScheme of ['light', 'dark'] as const)
       for (const width of runtime === 'bun' ? [1280, 360] : [360]) {
         await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' })
         await page.setViewportSize({ width, height: 800 })
         if (width === 1280) for (const panel of ['#sessions-button', '#events-button']) await page.click(panel)
         const { violations } = await new AxeBuilder({ page }).analyze()
         found.push(...violations.map(({ id, nodes }) => `${colorScheme} ${width} ${id} ${nodes.map(({ html }) => html).join(' ')}`))
-        expect(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true)
+        const wide = () => [document.documentElement, ...document.querySelectorAll('#sessions, #events')].filter((box) => box.scrollWidth > box.clientWidth)
+        expect(await page.evaluate(`(${wide})().map(({ id }) => id)`)).toEqual([])
         if (shots) {
           mkdirSync(shots, { recursive: true })
           await page.screenshot({ path: join(shots, `chat-${runtime}-${colorScheme}-${width}.png`) })
@@ -162,6 +224,7 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
     await say('one more')
     await page.waitForSelector('#pair-form')
     expect(await page.textContent('#welcome-error')).toContain('Pair this device again')
+    expect(await page.evaluate(() => document.querySelectorAll('#messages > *, #session-list > *, #event-list > *, #model > *').length)).toBe(0)
     const { violations } = await new AxeBuilder({ page }).analyze()
     expect(violations.map(({ id }) => id)).toEqual([])
     const made = await gateway.fetch('/api/keys', { method: 'POST', body: '{"name":"pasted"}', headers: { 'content-type': 'application/json' } })
@@ -172,6 +235,23 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
     await page.waitForSelector('#composer')
     expect(await page.evaluate(() => [localStorage.getItem('portico.key'), sessionStorage.getItem('portico.key') !== null])).toEqual([null, true])
     expect(troubles).toEqual([])
+  })
+
+  test('signing out in one tab signs the others out', async () => {
+    const made = await gateway.fetch('/api/keys', { method: 'POST', body: '{"name":"tabs"}', headers: { 'content-type': 'application/json' } })
+    const { key } = (await made.json()) as { key: string }
+    const tabs = await browser.newContext()
+    const [one, two] = [await tabs.newPage(), await tabs.newPage()]
+    await one.goto(`${gateway.url}/app/`)
+    await one.fill('#secret', key)
+    await one.keyboard.press('Enter')
+    await one.waitForSelector('#composer')
+    await two.goto(`${gateway.url}/app/`)
+    await two.waitForSelector('#composer')
+    await one.evaluate(() => document.getElementById('sign-out')?.click())
+    await two.waitForSelector('#pair-form')
+    expect(await two.evaluate(() => localStorage.length + sessionStorage.length)).toBe(0)
+    await tabs.close()
   })
 })
 

@@ -123,6 +123,27 @@ describe.each(runtimes)('on %s', (runtime) => {
       expect(stderr).toContain('nowhere/none')
     })
 
+    test('in a terminal: several lines that are pasted are as many messages, and nothing of an answer reaches the terminal as a command', async () => {
+      const command = [runtimePath(runtime), ...(runtime === 'deno' ? ['run', '-A'] : []), main, 'chat', '--model', 'local/mock-small']
+      const terminal = openTerminal([...command, '--data-dir', gateway.dataDir], { cwd: gateway.dataDir })
+      try {
+        await terminal.see('> ')
+        terminal.type('first line\rsecond line\rand the')
+        await terminal.see(/and the\r?\nfirst line\r?\n/)
+        await terminal.see(/> second line\r?\nsecond line\r?\n/)
+        upstream.script({ answer: 'safe\u001b]52;c;aGk=\u0007 \u009b2J\rend' }, { path: '/v1/chat' })
+        await terminal.see('> ')
+        await terminal.see('and the')
+        terminal.type(' third\r')
+        await terminal.see('safe]52;c;aGk= 2Jend')
+        await terminal.see('> ')
+        terminal.type('\u0004')
+        expect(await terminal.exited).toBe(0)
+      } finally {
+        terminal.kill()
+      }
+    })
+
     test('in a terminal: streams, Ctrl-C stops an answer, the chat goes on, Ctrl-C at the prompt ends it', async () => {
       const command = [runtimePath(runtime), ...(runtime === 'deno' ? ['run', '-A'] : []), main, 'chat', '--data-dir', gateway.dataDir]
       const terminal = openTerminal(command, { cwd: gateway.dataDir })

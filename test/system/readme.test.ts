@@ -5,25 +5,16 @@ import { join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import manifest from '../../package.json'
 import { chromiumPath, launchChromium } from '../fixtures/chromium.ts'
+import { readmeBlocks, withInstalledBun } from '../fixtures/readme.ts'
 import { root } from '../rules/source.ts'
 
 const readme = readFileSync(`${root}/README.md`, 'utf8')
-/** The blocks of a language under a heading, in order. */
-const blocks = (heading: string, language: string) =>
-  [...(readme.split(/^## /m).find((section) => section.startsWith(heading)) ?? '').matchAll(/^```(\w+)\n([\s\S]*?)^```/gm)]
-    .filter((match) => match[1] === language)
-    .map((match) => match[2] as string)
-const first = <T>(values: readonly T[]): T => {
-  const [value] = values
-  if (value === undefined) throw new Error('the README has no such block')
-  return value
-}
 
 const dataDir = mkdtempSync(join(tmpdir(), 'portico-readme-'))
 const env: Record<string, string | undefined> = { ...process.env, PORTICO_DATA_DIR: dataDir, PORTICO_PORT: '0', PORTICO_CONFIG: undefined, NO_COLOR: '1' }
 const bun = `${root}/node_modules/.bin/bun`
 /** As written, but on this test's port, and with the runtime that is installed already. */
-const here = (text: string) => text.replaceAll('http://127.0.0.1:4766', url).replaceAll(`npx -y bun@${manifest.devDependencies.bun}`, bun)
+const here = (text: string) => withInstalledBun(text).replaceAll('http://127.0.0.1:4766', url)
 
 let url = ''
 let gateway: Bun.Subprocess<'ignore', 'pipe', 'inherit'>
@@ -39,7 +30,7 @@ async function shell(script: string): Promise<string> {
 
 beforeAll(async () => {
   await chromiumPath()
-  const command = here(first(blocks('Start', 'sh'))).trim()
+  const command = here(readmeBlocks('Start', 'sh')[0]).trim()
   gateway = Bun.spawn(['bash', '-c', `exec ${command}`], { cwd: root, env, stdout: 'pipe', stderr: 'inherit' })
   let said = ''
   for await (const chunk of gateway.stdout) {
@@ -61,7 +52,7 @@ afterAll(async () => {
 
 describe('what the README shows works as it stands there', () => {
   test('the commands: a key, the models, a chat completion', async () => {
-    const out = await shell(`${here(first(blocks('Talk to it', 'sh')))}\necho; echo "KEY $PORTICO_KEY"`)
+    const out = await shell(`${here(readmeBlocks('Talk to it', 'sh')[0])}\necho; echo "KEY $GATEWAY_KEY"`)
     key = /KEY (\S+)/.exec(out)?.[1] ?? ''
     expect(key).not.toBe('')
     expect(out).toContain('"demo/echo"')
@@ -69,9 +60,9 @@ describe('what the README shows works as it stands there', () => {
   }, 180_000)
 
   test('the OpenAI SDK streams', async () => {
-    const child = Bun.spawn([bun, '-e', here(first(blocks('Talk to it', 'ts')))], {
+    const child = Bun.spawn([bun, '-e', here(readmeBlocks('Talk to it', 'ts')[0])], {
       cwd: root,
-      env: { ...env, PORTICO_KEY: key },
+      env: { ...env, GATEWAY_KEY: key },
       stdout: 'pipe',
       stderr: 'inherit',
     })
@@ -85,7 +76,7 @@ describe('what the README shows works as it stands there', () => {
     page.on('dialog', (dialog) => void dialog.accept(key))
     const heard = page.waitForEvent('console', { predicate: (message) => message.text().startsWith('key:created'), timeout: 15_000 })
     // Opened before the key is made: `ready` comes when the gateway has subscribed the reader.
-    await page.evaluate(`(async () => { ${first(blocks('Talk to it', 'js'))}; await new Promise((resolve) => events.addEventListener('ready', resolve)) })()`)
+    await page.evaluate(`(async () => { ${readmeBlocks('Talk to it', 'js')[0]}; await new Promise((resolve) => events.addEventListener('ready', resolve)) })()`)
     await shell(`${bun} run --silent portico keys create another --json`)
     expect((await heard).text()).toMatch(/^key:created \d+-\d+ \{/)
   }, 180_000)

@@ -1,48 +1,18 @@
 /** The chat page. No framework and no build: what is here is what runs. */
+import { closeEvents, openEvents } from '/app/events.js'
+import { call, device, json, names, pair, plain, Refused, stored } from '/app/gateway.js'
 import { renderMarkdown } from '/app/markdown.js'
 import { readFrames } from '/app/sse.js'
 
 const $ = (id) => document.getElementById(id)
-const [keyName, sessionName, modelName] = ['portico.key', 'portico.session', 'portico.model']
-const maxEvents = 200
+/** ms between two looks at which models there are, when the page is come back to. */
+const modelsAge = 5_000
 
-// A key that is not to be kept lives as long as the tab; neither ever stands in a URL.
-const stored = {
-  get: (name) => sessionStorage.getItem(name) ?? localStorage.getItem(name),
-  set(name, value, keep = false) {
-    sessionStorage.removeItem(name)
-    localStorage.removeItem(name)
-    if (value) (keep ? localStorage : sessionStorage).setItem(name, value)
-  },
-}
-
-let key = stored.get(keyName)
-let sessionKey = stored.get(sessionName)
+let sessionKey = stored.get(names.session)
 let running
-let source
-
-class Refused extends Error {
-  constructor(status, error) {
-    super(error?.message ?? `The gateway answered ${status}.`)
-    this.status = status
-  }
-}
-
-async function call(path, { method = 'GET', body, signal } = {}) {
-  const headers = { authorization: `Bearer ${key}`, ...(body === undefined ? {} : { 'content-type': 'application/json' }) }
-  const response = await fetch(path, { method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body) })
-  if (response.ok) return response
-  const { error } = await response.json().catch(() => ({}))
-  throw new Refused(response.status, error)
-}
-const json = async (path, options) => (await call(path, options)).json()
-
-/** What went wrong, and what to do. */
-function plain(error) {
-  if (error instanceof Refused) return error.message
-  if (error instanceof TypeError) return 'The gateway does not answer. See whether it runs (portico status), then try again.'
-  return String(error.message ?? error)
-}
+/** The conversation that is being opened. */
+let opening = Promise.resolve()
+let modelsAt = 0
 
 function failed(error) {
   if (error instanceof Refused && error.status === 401) return signOut('The key is not good any more: it was revoked, or has expired. Pair this device again.')
@@ -60,33 +30,34 @@ async function signIn(event) {
     $('welcome-error').textContent = 'Type the pairing code, or paste a key.'
     return $('secret').focus()
   }
+  if (!/^[\x20-\x7e]+$/.test(secret)) {
+    $('welcome-error').textContent = 'This is neither a code nor a key: both are of plain letters, digits and signs.'
+    return $('secret').focus()
+  }
   try {
-    key = /^[A-Za-z0-9]{4}[\s-]?[A-Za-z0-9]{4}$/.test(secret) ? await pair(secret) : secret
+    device.key = /^[A-Za-z0-9]{4}[\s-]?[A-Za-z0-9]{4}$/.test(secret) ? await pair(secret) : secret
     await json('/api/v1/auth/whoami')
-    stored.set(keyName, key, keep)
+    stored.set(names.key, device.key, keep ? 'browser' : 'tab')
     $('secret').value = ''
     await enter()
   } catch (error) {
-    key = null
+    device.key = null
     const isKey = error instanceof Refused && error.status === 401 && !error.isPairing
     $('welcome-error').textContent = isKey ? 'This key is not known here: it was mistyped, revoked, or has expired.' : plain(error)
     $('secret').focus()
   }
 }
 
-async function pair(code) {
-  const response = await fetch('/pair', { method: 'POST', headers: { 'x-pairing-code': code } })
-  const body = await response.json().catch(() => ({}))
-  if (response.ok) return body.token
-  throw Object.assign(new Refused(response.status, body.error), { isPairing: true })
-}
-
+/** Nothing that was read with the key stays in the page. */
 function signOut(reason = '') {
   running?.abort()
   closeEvents()
-  for (const name of [keyName, sessionName]) stored.set(name, null)
-  key = null
+  for (const name of ['sessions', 'events']) togglePanel(name, false)
+  for (const name of [names.key, names.session]) stored.set(name, null)
+  device.key = null
   sessionKey = null
+  for (const name of ['messages', 'session-list', 'model']) $(name).replaceChildren()
+  $('message').value = ''
   $('chat').hidden = true
   $('welcome').hidden = false
   $('welcome-error').textContent = reason
@@ -108,24 +79,35 @@ async function enter() {
 // --- models and conversations ---
 
 async function loadModels() {
+  modelsAt = Date.now()
   const { data } = await json('/v1/models')
-  const chosen = stored.get(modelName)
+  const chosen = $('model').value || stored.get(names.model)
   const chatting = data.filter(({ id }) => !/embed|rerank|whisper|tts|moderation/i.test(id))
-  const preset = chatting.find(({ id }) => id === chosen) ?? chatting.find(({ id }) => !id.startsWith('demo/')) ?? chatting[0]
-  $('model').replaceChildren(...chatting.map(({ id }) => new Option(id.startsWith('demo/') ? `${id} (demo)` : id, id, false, id === preset?.id)))
-  if (!preset) $('chat-error').textContent = 'There is no model yet. Start Ollama, or name a provider in portico.toml.'
+  const isDemo = ({ id }) => id.startsWith('demo/')
+  const preset = chatting.find(({ id }) => id === chosen) ?? chatting.find((model) => !isDemo(model)) ?? chatting[0]
+  $('model').replaceChildren(...chatting.map((model) => new Option(isDemo(model) ? `${model.id} (demo)` : model.id, model.id, false, model === preset)))
+  $('no-model').hidden = !chatting.every(isDemo)
 }
 
-async function openSession(wanted) {
+function openSession(wanted) {
+  opening = readSession(wanted)
+  return opening
+}
+
+async function readSession(wanted) {
   running?.abort()
   $('messages').replaceChildren()
   $('chat-error').textContent = ''
   setSession(wanted)
+  showEmpty(wanted)
   if (wanted) {
     try {
       const { messages } = await json(`/api/chat/history?limit=200&sessionKey=${encodeURIComponent(wanted)}`)
-      for (const { role, content, model, finishReason } of messages) addMessage(role, content, { model, finishReason })
+      // Another may have been chosen meanwhile.
+      if (sessionKey !== wanted) return
+      for (const { role, content, ...about } of messages) addMessage(role, content, about)
     } catch (error) {
+      if (sessionKey !== wanted) return
       if (!(error instanceof Refused) || error.status !== 404) throw error
       setSession(null)
     }
@@ -136,7 +118,7 @@ async function openSession(wanted) {
 
 function setSession(value) {
   sessionKey = value
-  stored.set(sessionName, value, true)
+  stored.set(names.session, value, 'both')
   for (const button of $('session-list').querySelectorAll('button[data-key]')) button.setAttribute('aria-current', String(button.dataset.key === value))
 }
 
@@ -158,6 +140,8 @@ async function loadSessions() {
         await call(`/api/chat/sessions/${encodeURIComponent(session.sessionKey)}`, { method: 'DELETE' }).catch(failed)
         if (session.sessionKey === sessionKey) await openSession(null)
         await loadSessions().catch(failed)
+        // What had the focus is gone.
+        $('new-session').focus()
       }
       const item = document.createElement('li')
       item.append(open, remove)
@@ -168,7 +152,7 @@ async function loadSessions() {
 
 // --- messages ---
 
-function addMessage(role, text, { model, finishReason } = {}) {
+function addMessage(role, text, { model, finishReason, images = [] } = {}) {
   const item = document.createElement('li')
   item.className = role
   const who = Object.assign(document.createElement('span'), {
@@ -179,10 +163,18 @@ function addMessage(role, text, { model, finishReason } = {}) {
   item.append(who, content)
   if (role === 'user') content.textContent = text
   else renderMarkdown(content, text)
+  item.append(...images.map(toImage))
   if (finishReason && finishReason !== 'stop') cutShort(item, finishReason)
   $('messages').append(item)
   showEmpty()
   return { item, content }
+}
+
+/** One of a message; from elsewhere none is fetched, and one that was too large is not there any more. */
+function toImage(url) {
+  if (url?.startsWith('data:')) return Object.assign(document.createElement('img'), { src: url, alt: 'An image' })
+  const textContent = url ? `Image: ${url}` : 'An image, too large to be kept'
+  return Object.assign(document.createElement('p'), { className: 'cut', textContent })
 }
 
 function cutShort(item, reason) {
@@ -190,8 +182,8 @@ function cutShort(item, reason) {
   if (why) item.append(Object.assign(document.createElement('p'), { className: 'cut', textContent: why }))
 }
 
-const showEmpty = () => {
-  $('empty').hidden = $('messages').childElementCount > 0
+const showEmpty = (isLoading = false) => {
+  $('empty').hidden = Boolean(isLoading) || $('messages').childElementCount > 0
 }
 const isAtEnd = () => $('conversation').scrollHeight - $('conversation').scrollTop - $('conversation').clientHeight < 80
 const scrollDown = () => {
@@ -204,6 +196,12 @@ async function send(event) {
   if (text === '' || running) return
   const own = new AbortController()
   running = own
+  // A message stands below what was said before, and goes to the conversation that is shown.
+  await opening.catch(() => {})
+  if (own.signal.aborted) {
+    if (running === own) running = undefined
+    return
+  }
   $('message').value = ''
   $('chat-error').textContent = ''
   addMessage('user', text)
@@ -214,14 +212,18 @@ async function send(event) {
   scrollDown()
   let answer = ''
   let drawing = 0
+  let pause = 0
   const draw = () => {
     drawing = 0
+    const began = performance.now()
     const follow = isAtEnd()
     renderMarkdown(content, answer)
     if (follow) scrollDown()
+    // What takes long to draw is drawn less often: the page stays quick.
+    pause = 4 * (performance.now() - began)
   }
   try {
-    const body = { message: text, model, sessionKey: sessionKey ?? undefined, channelId: 'web' }
+    const body = { message: text, model, sessionKey: sessionKey ?? undefined, channelId: 'web', accumulated: false }
     const response = await call('/api/chat/stream', { method: 'POST', body, signal: own.signal })
     let isDone = false
     for await (const { event, data } of readFrames(response.body)) {
@@ -229,8 +231,8 @@ async function send(event) {
       if (event === 'session') setSession(frame.sessionKey)
       else if (event === 'token') {
         answer += frame.delta
-        // However fast it comes, it is drawn once a frame.
-        drawing ||= requestAnimationFrame(draw)
+        // However fast it comes.
+        drawing ||= setTimeout(draw, Math.max(16, pause))
       } else if (event === 'done') {
         isDone = true
         if (frame.finishReason !== 'stop') cutShort(item, frame.finishReason)
@@ -249,7 +251,7 @@ async function send(event) {
       failed(error)
     }
   } finally {
-    cancelAnimationFrame(drawing)
+    clearTimeout(drawing)
     if (answer !== '') draw()
     item.classList.remove('writing')
     if (running === own) {
@@ -266,50 +268,6 @@ function setWriting(isWriting) {
   if (isWriting) $('status').textContent = 'The answer is being written.'
 }
 
-// --- events ---
-
-async function openEvents() {
-  $('events-state').textContent = 'connecting'
-  try {
-    const { entries } = await json('/api/activity?limit=30')
-    $('event-list').replaceChildren()
-    for (const entry of entries.reverse()) addEvent(entry.type, entry)
-    // The ticket stands in the URL in place of the key, and is good for this one stream.
-    const { url } = await json('/api/tickets', { method: 'POST', body: { path: '/api/events?envelope=cloudevents' } })
-    source = new EventSource(url)
-    const listen = (type) => source.addEventListener(type, ({ data }) => addEvent(type, JSON.parse(data)))
-    source.addEventListener('ready', () => {
-      $('events-state').textContent = 'live'
-    })
-    source.onerror = () => {
-      $('events-state').textContent = source?.readyState === EventSource.CLOSED ? 'ended: close and open it again' : 'connecting again'
-    }
-    const { components } = await (await fetch('/asyncapi.json')).json()
-    for (const { name } of Object.values(components.messages)) listen(name)
-  } catch (error) {
-    $('events-state').textContent = 'closed'
-    failed(error)
-  }
-}
-
-function closeEvents() {
-  source?.close()
-  source = undefined
-  $('events-state').textContent = 'closed'
-}
-
-function addEvent(type, fact) {
-  const item = document.createElement('li')
-  const payload = JSON.stringify(fact.data ?? {})
-  item.append(
-    Object.assign(document.createElement('b'), { textContent: type }),
-    Object.assign(document.createElement('span'), { className: 'hint', textContent: new Date(fact.time).toLocaleTimeString() }),
-    ` ${payload.length > 300 ? `${payload.slice(0, 299)}…` : payload}`,
-  )
-  $('event-list').prepend(item)
-  while ($('event-list').childElementCount > maxEvents) $('event-list').lastElementChild.remove()
-}
-
 // --- the frame of it all ---
 
 function togglePanel(name, isOpen = $(name).hidden) {
@@ -321,7 +279,7 @@ $('pair-form').addEventListener('submit', signIn)
 $('composer').addEventListener('submit', send)
 $('stop').addEventListener('click', () => running?.abort())
 $('sign-out').addEventListener('click', () => signOut())
-$('model').addEventListener('change', () => stored.set(modelName, $('model').value, true))
+$('model').addEventListener('change', () => stored.set(names.model, $('model').value, 'browser'))
 $('new-session').addEventListener('click', () => {
   togglePanel('sessions', innerWidth > 736)
   openSession(null).then(() => $('message').focus(), failed)
@@ -333,7 +291,7 @@ $('sessions-button').addEventListener('click', () => {
 $('events-button').addEventListener('click', () => {
   togglePanel('events')
   if ($('events').hidden) closeEvents()
-  else void openEvents()
+  else openEvents().catch(failed)
 })
 $('message').addEventListener('keydown', (event) => {
   if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
@@ -344,10 +302,19 @@ document.addEventListener('keydown', (event) => {
   if (event.key === 'Escape') running?.abort()
 })
 
+// A model server that was started meanwhile is there when the page is come back to.
+addEventListener('focus', () => {
+  if (device.key && Date.now() - modelsAt > modelsAge) loadModels().catch(() => {})
+})
+// Signed out in another tab: here too, unless the key is this tab's own.
+addEventListener('storage', ({ key, newValue }) => {
+  if (key === names.key && newValue === null && device.key && !sessionStorage.getItem(names.key)) signOut()
+})
+
 // What scrolls is to be reached with the keyboard.
 for (const name of ['conversation', 'events']) $(name).tabIndex = 0
 
-if (key) void enter()
+if (device.key) void enter()
 else {
   $('welcome').hidden = false
   $('secret').focus()
