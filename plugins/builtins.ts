@@ -5,7 +5,9 @@ export type PluginLoader = () => Promise<{ default: unknown }>
 
 /** Built-in plugins by id. Each is on unless its config section says `enabled = false`. */
 export const builtins: Readonly<Record<string, PluginLoader>> = {
+  'data-folder': () => import('./data-folder/index.ts'),
   pglite: () => import('./pglite/index.ts'),
+  database: () => import('./database/index.ts'),
   'event-log': () => import('./event-log/index.ts'),
   limits: () => import('./limits/index.ts'),
   'auth-token': () => import('./auth-token/index.ts'),
@@ -32,7 +34,12 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
 }
 
 /** Those that are added where the caller names the plugins himself, each with the service it is there for: unless one of his provides that. */
-export const infrastructure: Readonly<Record<string, string>> = { pglite: 'database-server', 'event-log': 'event-log' }
+export const infrastructure: Readonly<Record<string, string>> = {
+  'data-folder': 'data-folder',
+  pglite: 'database-server',
+  database: 'database',
+  'event-log': 'event-log',
+}
 
 /** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
 export async function prepareStart(): Promise<void> {

@@ -82,12 +82,20 @@ describe('the event log', () => {
     const steps: string[] = []
     const { plugins, records } = createMemoryLog(steps)
     const gateway = await startTestGateway({ only: [talker(steps), ...plugins] })
-    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['pglite', 'shelves', 'memory-log', 'talker'])
+    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['data-folder', 'pglite', 'database', 'shelves', 'memory-log', 'talker'])
     await gateway.stop()
     expect(steps).toEqual(['shelves', 'log', 'log starts', 'talker', 'heard 1', 'talker undone', 'heard 2', 'log undone', 'shelves undone', 'log stops'])
     const plugin = ({ type, data }: EventRecord) => `${type} ${JSON.parse(data).plugin ?? JSON.parse(data).n}`
     expect(records.map(plugin)).toEqual([
-      ...['talker:said 1', 'plugin:ready pglite', 'plugin:ready shelves', 'plugin:ready memory-log', 'plugin:ready talker'],
+      ...[
+        'talker:said 1',
+        'plugin:ready data-folder',
+        'plugin:ready pglite',
+        'plugin:ready database',
+        'plugin:ready shelves',
+        'plugin:ready memory-log',
+        'plugin:ready talker',
+      ],
       ...['talker:said 2', 'plugin:stopped talker', 'plugin:stopped memory-log', 'plugin:stopped shelves'],
     ])
   })
@@ -95,8 +103,10 @@ describe('the event log', () => {
   test('is added to plugins that are named one by one, and keeps what they publish', async () => {
     const steps: string[] = []
     await using gateway = await startTestGateway({ only: [talker(steps)] })
-    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual(['pglite ready', 'event-log ready', 'talker ready'])
-    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 4)
+    expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
+      ...['data-folder ready', 'pglite ready', 'database ready', 'event-log ready', 'talker ready'],
+    ])
+    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 6)
     expect(steps).toEqual(['talker', 'heard 1'])
   })
 
@@ -133,6 +143,6 @@ describe('the event log', () => {
       },
     })
     await using gateway = await startTestGateway({ only: [early, plugins[1] as never] })
-    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(['ready', 'ready', 'ready'])
+    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(Array.from({ length: 5 }, () => 'ready'))
   })
 })

@@ -1,6 +1,6 @@
 /** What breaks its contract at run time: logged with its plugin, counted, and published as `system:error`, at most once per plugin and cause in ten seconds. */
 import type { Bus } from '../bus/bus.ts'
-import { outsideTransaction } from '../store/transactions.ts'
+import type { DatabaseAccess } from '../contract/database.ts'
 import { systemError } from './kernel-events.ts'
 import type { LogFactory } from './log.ts'
 
@@ -14,8 +14,17 @@ export interface Faults {
   count(): number
 }
 
-/** `bus` is asked lazily: faults may come before it is there. `redact`: an error may quote a secret, and events are kept and sent. */
-export function createFaults(logFor: LogFactory, bus: () => Bus | null, redact: (text: string) => string): Faults {
+/** What it works with. Faults may come before the bus is there. */
+export interface FaultsOptions {
+  readonly logFor: LogFactory
+  bus(): Bus
+  /** An error may quote a secret, and events are kept and sent. */
+  redact(text: string): string
+  database(): Pick<DatabaseAccess, 'outsideTransaction'>
+}
+
+/** Makes the collector. */
+export function createFaults({ logFor, bus, redact, database }: FaultsOptions): Faults {
   const lastPublished = new Map<string, number>()
   let total = 0
   return {
@@ -31,9 +40,10 @@ export function createFaults(logFor: LogFactory, bus: () => Bus | null, redact: 
       lastPublished.set(key, now)
       const data = { plugin, what, message: redact(message).slice(0, 500) }
       // What breaks inside a transaction is reported outside of it: the report must not vanish with the rollback.
-      outsideTransaction(async () => bus()?.publish('kernel', systemError, data)).catch((cause: unknown) =>
-        logFor('kernel').warn('system:error could not be published', { cause: String(cause) }),
-      )
+      const publish = async () => bus().publish('kernel', systemError, data)
+      database()
+        .outsideTransaction(publish)
+        .catch((cause: unknown) => logFor('kernel').warn('system:error could not be published', { cause: String(cause) }))
     },
   }
 }

@@ -21,7 +21,8 @@ const undoDeadline = 5_000
 export interface InstanceHost {
   readonly bus: Bus
   readonly slots: Slots
-  readonly db: Database
+  /** Throws by name while it is not open. */
+  dbOf(plugin: string): Database
   readonly clock: Clock
   readonly dataDir: string
   logFor(plugin: string): Logger
@@ -191,7 +192,7 @@ export class Instance {
       config,
       log: host.logFor(this.id),
       get db() {
-        return host.db
+        return host.dbOf(plugin.id)
       },
       clock: host.clock,
       signal: this.#abort.signal,

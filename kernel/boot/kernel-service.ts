@@ -2,11 +2,9 @@
 import { join } from 'node:path'
 import type { Bus } from '../bus/bus.ts'
 import { type RawConfig, redactConfig } from '../config/index.ts'
+import type { OpenDatabase } from '../contract/database.ts'
 import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
-import { isConnectionError } from '../store/connection-errors.ts'
-import type { Store } from '../store/open.ts'
-import { afterCommit, inTransaction, outsideTransaction } from '../store/transactions.ts'
 import type { Faults } from './faults.ts'
 import type { Instance } from './instance.ts'
 import type { Plan } from './plan.ts'
@@ -25,16 +23,16 @@ export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'start
   readonly plugins: Plugins
   readonly http: Http
   readonly bus: Bus
-  readonly store: Store
+  readonly database: OpenDatabase
   readonly slots: Slots
   readonly faults: Faults
 }
 
 /** Makes the service. */
-export function createKernelService({ running, plugins, http, bus, store, slots, faults, ...given }: KernelParts): Kernel {
+export function createKernelService({ running, plugins, http, bus, database, slots, faults, ...given }: KernelParts): Kernel {
   return {
     ...given,
-    database: { kind: store.kind, pool: store.pool, openPool: store.openPool, afterCommit, inTransaction, outsideTransaction, isConnectionError },
+    database,
     plugins: () => running().plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,
@@ -45,12 +43,12 @@ export function createKernelService({ running, plugins, http, bus, store, slots,
       const states: Record<string, number> = {}
       for (const { state } of plugins.running.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
       return {
-        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), store.stats(), states),
+        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), states),
         counters: Object.assign({ faults: faults.count() }, ...sources.map(({ counters }) => counters)),
       }
     },
     onRequest: (listener) => http.onRequest(listener),
-    health: async () => [await databaseHealth(store), pluginsHealth(plugins.running)],
+    health: async () => [await databaseHealth(database), pluginsHealth(plugins.running)],
     config() {
       const { plan, raw } = running()
       return {
@@ -81,10 +79,10 @@ function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance 
   return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
 }
 
-async function databaseHealth(store: Store): Promise<ComponentHealth> {
+async function databaseHealth(database: OpenDatabase): Promise<ComponentHealth> {
   try {
-    await store.ping()
-    return { name: 'database', state: 'ok', detail: store.kind }
+    await database.ping()
+    return { name: 'database', state: 'ok', detail: database.kind }
   } catch {
     return { name: 'database', state: 'down', detail: 'does not answer' }
   }

@@ -52,7 +52,9 @@ describe('plugins live', () => {
     await using gateway = await startTestGateway({ only: [broken, dependent, healthy] })
     expect(undone).toEqual(['broken'])
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
+      'data-folder ready',
       'pglite ready',
+      'database ready',
       'event-log ready',
       'broken failed',
       'dependent blocked',

@@ -1,7 +1,7 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
-import { databaseServer } from '../contract/database.ts'
+import { database, databaseServer, dataFolder } from '../contract/database.ts'
 import { eventLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
@@ -50,8 +50,11 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const services = claim<ServiceRef>('service', [kernel], ({ provides = {} }) => Object.values(provides))
   const slots = claim<SlotRef>('slot', [authMethods, requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
   claim<string>('root', [], ({ paths = [] }) => paths)
+  const ground = [...foundation, eventLog.id].map((id) => [id, services.get(id)?.owner] as const)
+  for (const [where, owner] of ground)
+    if (owner === undefined && where !== databaseServer.id)
+      problems.push({ where, what: 'no loaded plugin provides this service, and no gateway runs without it' })
   const log = services.get(eventLog.id)?.owner
-  if (log === undefined) problems.push({ where: eventLog.id, what: 'no loaded plugin provides this service, and no gateway runs without it' })
 
   const ownersOf = (where: string, refs: readonly { id: string }[], owned: Owned<unknown>, missing?: string) =>
     refs.flatMap(({ id: key }) => {
@@ -70,8 +73,8 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
     return { ...entry, needs, uses, after, config: resolved.sections[id], onFailure: resolved.onFailure[id] ?? onFailure }
   })
   problems.push(...raw.problems, ...resolved.problems)
-  // First what serves the database, then the event log, each behind what it needs itself: everybody after may publish as soon as it is set up.
-  const ahead = [services.get(databaseServer.id)?.owner, log].flatMap((id) => placed.filter(({ plugin }) => plugin.id === id))
+  // First the data, then the event log, each behind what it needs itself: everybody after may publish as soon as it is set up.
+  const ahead = ground.flatMap(([, id]) => placed.filter(({ plugin }) => plugin.id === id))
   const sorted = inOrder([...ahead, ...placed], problems)
   const late = sorted.findIndex(({ plugin }) => plugin.id === log) + 1
   const first = log === undefined ? [] : [log]
@@ -81,9 +84,12 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   return { order, resolved, sections, events: [...events.values()], scopes: [...scopes.values()], problems }
 }
 
-/** True for a plugin that provides the service, by default the one that serves the database. */
-export function isProvider({ plugin: { provides = {} } }: Pick<LoadedPlugin, 'plugin'>, service = databaseServer.id): boolean {
-  return Object.values(provides).some(({ id }) => id === service)
+/** The services that all plugins stand on, in the order in which they are set up. */
+export const foundation: readonly string[] = [dataFolder.id, databaseServer.id, database.id]
+
+/** True for a plugin that provides one of these services. */
+export function isProvider({ plugin: { provides = {} } }: Pick<LoadedPlugin, 'plugin'>, ...services: readonly string[]): boolean {
+  return Object.values(provides).some(({ id }) => services.includes(id))
 }
 
 function distinct(loaded: readonly LoadedPlugin[], problems: Problem[]): LoadedPlugin[] {

@@ -10,7 +10,7 @@ import type { CompiledGroup } from '../http/compile.ts'
 import { assembleTable, type RouteTable, type TableEntry } from '../http/table.ts'
 import { Instance, type InstanceHost } from './instance.ts'
 import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
-import { isProvider, type Plan, type PlannedPlugin } from './plan.ts'
+import { foundation, isProvider, type Plan, type PlannedPlugin } from './plan.ts'
 
 /** What the plugins run on. */
 export interface PluginsHost extends InstanceHost {
@@ -40,10 +40,13 @@ export class Plugins {
     return this.#running
   }
 
-  /** Sets up all of them; `server` is so already. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
-  async start(plan: Plan, server?: Instance): Promise<void> {
-    if (server) server.planned = plan.order.find(({ plugin }) => plugin.id === server.id) ?? server.planned
-    const all = plan.order.map((planned) => (server?.planned === planned ? server : new Instance(planned, this.#host)))
+  /** Sets up all of them but those that are `ready`. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
+  async start(plan: Plan, ready: readonly Instance[]): Promise<void> {
+    const all = plan.order.map((planned) => {
+      const instance = ready.find(({ id }) => id === planned.plugin.id)
+      if (instance) instance.planned = planned
+      return instance ?? new Instance(planned, this.#host)
+    })
     this.#running = new Map(all.map((instance) => [instance.id, instance]))
     this.#host.bus.register(plan.events)
     const problems = await this.#setUp(all, this.#running)
@@ -58,7 +61,7 @@ export class Plugins {
 
   /**
    * Takes another plan: what did not change goes on, what takes a changed config is handed it, the rest is set up beside what runs, and takes its place at
-   * once and together; what it replaces finishes what it has begun. What serves the database or keeps the events is never replaced.
+   * once and together; what it replaces finishes what it has begun. What holds the data or keeps the events is never replaced.
    * @throws PlanError, GatewayError `plugin_failed`: then nothing has changed
    */
   async change(plan: Plan, restart: ReadonlySet<string>): Promise<PluginChange> {
@@ -103,10 +106,11 @@ export class Plugins {
     }
   }
 
-  /** Stops all but the one that serves the database: the others' end is written there. */
+  /** Stops all but those that hold the data: the others' end is written there. */
   async stop(): Promise<void> {
     await Promise.all([this.#telling, ...this.#retiring])
-    const stopped = [...this.#running.values()].reverse().filter(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned))
+    const isMeant = ({ state, planned }: Instance) => (state === 'ready' || state === 'pending') && !isProvider(planned, ...foundation)
+    const stopped = [...this.#running.values()].reverse().filter(isMeant)
     for (const instance of stopped) await instance.unwind('stopped')
     await this.#tell(stopped)
   }
@@ -232,7 +236,7 @@ function block(instance: Instance, missing: string): void {
 
 /** What everything stands on cannot be exchanged while it runs. */
 function isFoundation(planned: PlannedPlugin): boolean {
-  return isProvider(planned) || isProvider(planned, eventLog.id)
+  return isProvider(planned, ...foundation, eventLog.id)
 }
 
 function reasons(instances: readonly Instance[]): string {

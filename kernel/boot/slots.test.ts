@@ -3,7 +3,11 @@ import { GatewayError } from 'portico'
 import { Slots } from './slots.ts'
 
 const errors: string[] = []
-const slots = () => new Slots((owner, what) => void errors.push(`${owner} ${what}`))
+const slots = () =>
+  new Slots(
+    (owner, what) => void errors.push(`${owner} ${what}`),
+    () => false,
+  )
 const at = (owner: string, planIndex: number, order = 0) => ({ owner, planIndex, order })
 
 describe('a slot', () => {

@@ -1,7 +1,6 @@
 /** Slots: typed lists that many plugins add to. Calls of an item's functions are guarded, so that a throw names the item's owner. */
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError, isGatewayError } from '../contract/errors.ts'
-import { isConnectionError } from '../store/connection-errors.ts'
 
 interface Entry {
   readonly owner: string
@@ -22,15 +21,16 @@ export type SlotErrorHandler = (owner: string, what: string, error: unknown) => 
 export class Slots {
   readonly #entries = new Map<string, Entry[]>()
   readonly #lists = new Map<string, readonly unknown[]>()
-  readonly #onError: SlotErrorHandler
+  readonly #guard: Pick<GuardOptions, 'onError' | 'isUnavailable'>
 
-  constructor(onError: SlotErrorHandler) {
-    this.#onError = onError
+  /** `isUnavailable`: a database that goes away is a normal state, and nobody's fault. */
+  constructor(onError: SlotErrorHandler, isUnavailable: (error: unknown) => boolean) {
+    this.#guard = { onError, isUnavailable }
   }
 
   /** Adds an item; the returned function withdraws it. */
   add(slot: string, item: unknown, { deadline = Number.POSITIVE_INFINITY, ...at }: Place): () => void {
-    const entry: Entry = { ...at, item: guardItem(item, { owner: at.owner, slot, deadline, onError: this.#onError }) }
+    const entry: Entry = { ...at, item: guardItem(item, { owner: at.owner, slot, deadline, ...this.#guard }) }
     const next = [...(this.#entries.get(slot) ?? []), entry].sort((a, b) => a.order - b.order || a.planIndex - b.planIndex)
     this.#set(slot, next)
     return () =>
@@ -75,12 +75,12 @@ interface GuardOptions {
   name: string
   deadline: number
   onError: SlotErrorHandler
+  isUnavailable(error: unknown): boolean
 }
 
 function guardFunction(call: Callable, self: unknown, options: GuardOptions): Callable {
   const rethrow = (error: unknown): never => {
-    // A database that goes away is a normal state, and nobody's fault.
-    if (isGatewayError(error) || isAbort(error) || isConnectionError(error)) throw error
+    if (isGatewayError(error) || isAbort(error) || options.isUnavailable(error)) throw error
     options.onError(options.owner, `${options.slot}.${options.name}`, error)
     throw new GatewayError('plugin_failed', `Its ${options.name}() in the slot "${options.slot}" failed; the log has the cause.`, {
       plugin: options.owner,

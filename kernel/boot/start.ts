@@ -2,40 +2,36 @@
 import { existsSync } from 'node:fs'
 import manifest from '../../package.json' with { type: 'json' }
 import { builtins, infrastructure } from '../../plugins/builtins.ts'
-import { type Bus, createBus } from '../bus/bus.ts'
+import type { Bus } from '../bus/bus.ts'
 import type { RawConfig, ReadConfigOptions, ResolvedSecret } from '../config/index.ts'
-import { changedKeys, isSwitchedOff, kernelSections, readConfig, resolveConfig } from '../config/index.ts'
+import { changedKeys, isSwitchedOff, readConfig } from '../config/index.ts'
+import { databaseServer } from '../contract/database.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import type { Kernel, ReloadOptions, ReloadReport } from '../contract/kernel-service.ts'
 import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
-import { formatProblem, PlanError } from '../contract/problem.ts'
+import { formatProblem, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef } from '../contract/refs.ts'
-import { t } from '../contract/schema.ts'
 import { Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
-import { isConnectionError } from '../store/connection-errors.ts'
-import { outsideTransaction } from '../store/transactions.ts'
 import { createBlame, toPath } from './blame.ts'
 import { systemClock } from './clock.ts'
-import { type Data, type DataOptions, noDatabase, openData } from './data.ts'
-import { createFaults } from './faults.ts'
+import { type Foundation, type FoundationOptions, layFoundation } from './foundation.ts'
 import { auditEvent, configPatched, secretAccessed, securityWarn } from './kernel-events.ts'
 import { createKernelService, type Running } from './kernel-service.ts'
 import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
-import { isProvider, makePlan, type Plan } from './plan.ts'
+import { foundation, isProvider, makePlan, type Plan } from './plan.ts'
 import { Plugins } from './plugins.ts'
-import { Slots } from './slots.ts'
 import { catchUncaught } from './uncaught.ts'
 
 /** What in-process callers name as the port when config says "any free one". */
 export const defaultPort = 4766
 
 /** Keys that are read once, at the start. */
-const fixedKeys = /^(gateway\.(host|port|allowPublicBind|tls)|database)\b/
+const fixedKeys = /^gateway\.(host|port|allowPublicBind|tls)\b/
 
 /** The version of the package. */
 export const version: string = manifest.version
@@ -76,49 +72,47 @@ export interface Gateway {
 /** Plans without opening a database: for `config check` and the JSON Schema. Its problems are in the plan. */
 export async function planGateway(options: GatewayOptions): Promise<{ plan: Plan; raw: RawConfig }> {
   const raw = readConfig(options)
-  return { plan: await planFrom(raw, readEarly(raw).database.url, options), raw }
+  return { plan: await planFrom(raw, hasUrl(raw), options), raw }
 }
 
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const raw = readConfig(options)
-  const early = readEarly(raw)
-  const { url } = early.database
   const redactor = new Redactor()
-  for (const secret of [...(options.secrets ?? []), ...early.secrets.map(({ value }) => value)]) redactor.add(secret)
-  const logFor = options.log?.(early.log, redactor) ?? silentLog
+  for (const secret of options.secrets ?? []) redactor.add(secret)
   const clock = options.clock ?? systemClock
   const undo: (() => Promise<unknown>)[] = []
+  let logFor = silentLog
   const unwind = async () => {
     for (const step of undo.splice(0).reverse())
       await step().catch((error: unknown) => logFor('kernel').error('a step of the stop failed', { error: String(error) }))
   }
+  const lay = async (loaded: readonly LoadedPlugin[]) => {
+    const plan = makePlan(loaded, raw, [])
+    logFor = options.log?.(plan.resolved.log, redactor) ?? silentLog
+    return layFoundation({ plan, dataDir: raw.dataDir, clock, logFor, redactor, undo })
+  }
   try {
-    // The database opens in its own thread while the plugins' modules load: start-up is the longer of the two, not their sum.
-    const { promise: server, resolve: found } = Promise.withResolvers<LoadedPlugin | undefined>()
-    const planning = planFrom(raw, url, options, found)
-    const isSound = raw.problems.length === 0 && !early.problems.some(({ where }) => kernelSections.some(({ id }) => id === where))
-    const data: DataOptions = { raw, url, server, clock, logFor, redactor, undo }
+    // The database opens in its own thread while the other plugins' modules load: start-up is the longer of the two, not their sum.
+    const { promise: found, resolve: onFound } = Promise.withResolvers<readonly LoadedPlugin[]>()
+    const planning = planFrom(raw, hasUrl(raw), options, onFound)
     // A folder that is not there yet is made when nothing is wrong any more: a start that is refused leaves none behind.
-    const open = () => (existsSync(raw.dataDir) ? openData(data) : planning.then(assertSound).then(() => openData(data)))
-    const opening = isSound ? open() : Promise.reject(new PlanError(early.problems))
-    opening.catch(() => {})
-    const [planned, opened] = await Promise.allSettled([planning, opening])
+    const laying = (existsSync(raw.dataDir) && raw.problems.length === 0 ? found : planning.then(assertSound).then(() => found)).then(lay)
+    const [planned, laid] = await Promise.allSettled([planning, laying])
     if (planned.status === 'rejected') throw planned.reason
     const plan = assertSound(planned.value)
-    if (opened.status === 'rejected') throw opened.reason
+    if (laid.status === 'rejected') throw laid.reason
     for (const secret of plan.resolved.secrets) redactor.add(secret.value)
-    return await run(plan, opened.value, { ...data, options, unwind })
+    return await run(laid.value, { raw, plan, options, clock, logFor, redactor, undo, unwind })
   } catch (error) {
     await unwind()
     throw error
   }
 }
 
-/** The kernel's own sections. Plugins are not loaded yet: what stands in their sections, or is meant for them, is judged with the plan. */
-function readEarly(raw: RawConfig) {
-  const unread = Object.keys(builtins).map((id) => ({ id, schema: t.Object({}, { additionalProperties: true }), aliases: [] }))
-  return resolveConfig(raw, [...kernelSections, ...unread], [])
+/** The database is served elsewhere. */
+function hasUrl({ table: { database } }: RawConfig): boolean {
+  return Object(database).url !== undefined
 }
 
 function assertSound(plan: Plan): Plan {
@@ -126,20 +120,16 @@ function assertSound(plan: Plan): Plan {
   return plan
 }
 
-interface Start extends DataOptions {
+interface Start extends Omit<FoundationOptions, 'dataDir'>, Running {
   readonly options: GatewayOptions
   unwind(): Promise<void>
 }
 
-async function run(first: Plan, { store, server, socketPath }: Data, start: Start): Promise<Gateway> {
-  const { options, clock, logFor, redactor, undo } = start
-  let running: Running = { plan: first, raw: start.raw }
+async function run({ host, bus, slots, faults, database, socketPath, instances }: Foundation, start: Start): Promise<Gateway> {
+  const { plan: first, options, clock, logFor, redactor, undo } = start
+  let running: Running = start
   const { gateway: config } = first.resolved
   const runtime = await currentRuntime()
-  const redact = (text: string) => redactor.apply(text)
-  const faults = createFaults(logFor, () => bus, redact)
-  const bus = createBus({ clock, log: logFor('kernel'), onError: faults.report })
-  const slots = new Slots(faults.report)
   for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
 
   const http = new Http({
@@ -148,29 +138,30 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
     clock,
     boundToLoopback: isLoopbackHost(config.host),
-    isUnavailable: isConnectionError,
+    isUnavailable: database.isConnectionError,
     onError: faults.report,
     onSecurity: (kind, details) => warn(kind, { ...details }),
   })
   http.setOrigin(config.host, config.port || defaultPort)
   /** What may tell of an attack: an event, and a line of the log. */
   function warn(kind: string, details: Readonly<Record<string, string | undefined>>): void {
-    const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, redact(value).slice(0, 200)]])))
+    const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, host.redact(value).slice(0, 200)]])))
     logFor('kernel').warn(`security: ${kind}`, told)
     publishAside(securityWarn, { kind, details: told })
   }
   /** For what nobody waits for. */
   const publishAside = (ref: EventRef, data: unknown) =>
-    void outsideTransaction(async () => bus.publish('kernel', ref, data)).catch((error: unknown) =>
-      logFor('kernel').warn(`${ref.type} could not be published`, { error }),
-    )
+    void database
+      .outsideTransaction(async () => bus.publish('kernel', ref, data))
+      .catch((error: unknown) => logFor('kernel').warn(`${ref.type} could not be published`, { error }))
   http.onRequest((record) => {
     if (!record.audited) return
     const { principal, address, method, route, status, requestId } = record
     publishAside(auditEvent, { who: principal.id, via: principal.via, address, method, route, status, requestId })
   })
   const plugins = new Plugins({
-    ...{ bus, slots, clock, logFor, db: store.db, dataDir: start.raw.dataDir, onError: faults.report, redact, migrate: store.migrate },
+    ...host,
+    migrate: database.migrate,
     kernelService: (id) => (id === 'kernel' ? kernel : undefined),
     setTable(table) {
       http.table = table
@@ -181,7 +172,7 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
   /** What the config says now, or would say with that text. The database stays the one that is open. */
   async function read(text?: string): Promise<Running> {
     const raw = readConfig(options.configText === undefined ? { ...options, fileText: text } : { ...options, configText: text ?? running.raw.text })
-    return { raw, plan: await planFrom(raw, start.url, options) }
+    return { raw, plan: await planFrom(raw, hasUrl(start.raw), options) }
   }
 
   async function reload({ text, restart = [], by }: ReloadOptions): Promise<ReloadReport> {
@@ -205,7 +196,7 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
   const blame = () => createBlame(running.plan.order.flatMap(({ plugin, file }) => (file === undefined ? [] : [{ plugin: plugin.id, file }])))
   const kernel: Kernel = createKernelService({
     ...{ version, startedAt: clock.now(), dataDir: start.raw.dataDir, runtime: `${runtime.name} ${runtime.version}` },
-    ...{ plugins, http, bus, store, slots, faults, running: () => running },
+    ...{ plugins, http, bus, database, slots, faults, running: () => running },
     check: async (text) => (await read(text)).plan.problems.map(formatProblem),
     reload(asked = {}) {
       const next = reloading.then(() => reload(asked))
@@ -224,7 +215,7 @@ async function run(first: Plan, { store, server, socketPath }: Data, start: Star
 
   undo.push(() => bus.stop())
   undo.push(() => plugins.stop())
-  await plugins.start(first, server)
+  await plugins.start(first, instances)
   await tellSecrets(first, bus)
   undo.push(async () => {
     http.closeIntake()
@@ -251,13 +242,18 @@ async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: Resol
   await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
 }
 
-/** Loads and plans. `found` is told of the plugin that serves the database as soon as it is loaded, or that there is none. */
-async function planFrom(raw: RawConfig, url: string | undefined, options: GatewayOptions, found?: (server?: LoadedPlugin) => void): Promise<Plan> {
+/** Loads and plans. `onFound` is told of the foundation's plugins as soon as all are loaded, or of those that there are. */
+async function planFrom(raw: RawConfig, isElsewhere: boolean, options: GatewayOptions, onFound?: (loaded: readonly LoadedPlugin[]) => void): Promise<Plan> {
   const { plugins: instead, extraPlugins = [] } = options
   const given = [...(instead ?? []), ...extraPlugins].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
-  const isLacking = (id: string) => id in infrastructure && !given.some((each) => isProvider(each, infrastructure[id]))
+  const isLacking = (id: string) => id in infrastructure && !given.some((each) => isProvider(each, infrastructure[id] ?? ''))
   const isWanted = (id: string) => !isSwitchedOff(raw, id) && (!instead || isLacking(id))
-  const onLoaded = (loaded: LoadedPlugin) => isProvider(loaded) && found?.(loaded)
+  const isPlanned = (loaded: LoadedPlugin) => !(isElsewhere && isProvider(loaded, databaseServer.id))
+  const base: LoadedPlugin[] = []
+  const onLoaded = (loaded: LoadedPlugin) => {
+    if (!isSwitchedOff(raw, loaded.plugin.id) && isPlanned(loaded) && isProvider(loaded, ...foundation)) base.push(loaded)
+    if (foundation.every((service) => (isElsewhere && service === databaseServer.id) || base.some((each) => isProvider(each, service)))) onFound?.([...base])
+  }
   given.forEach(onLoaded)
   const { plugins, problems } = await loadPlugins({
     builtins: Object.fromEntries(Object.entries(builtins).filter(([id]) => isWanted(id))),
@@ -265,10 +261,15 @@ async function planFrom(raw: RawConfig, url: string | undefined, options: Gatewa
     baseDir: raw.baseDir,
     onLoaded,
   })
-  found?.()
+  onFound?.(base)
   const all = [...plugins, ...given]
-  const planned = url === undefined ? all : all.filter((loaded) => !isProvider(loaded))
+  const planned = all.filter(isPlanned)
   const plan = makePlan(planned, raw, [...Object.keys(builtins), ...all.map(({ plugin }) => plugin.id)])
-  const missing = url === undefined && !planned.some((loaded) => isProvider(loaded)) ? [noDatabase] : []
+  const missing = isElsewhere || planned.some((loaded) => isProvider(loaded, databaseServer.id)) ? [] : [noDatabase]
   return { ...plan, problems: [...problems, ...plan.problems, ...missing] }
+}
+
+const noDatabase: Problem = {
+  ...{ where: 'database', key: 'url', what: 'there is no database: this is not set, and no loaded plugin serves one' },
+  expected: '"postgres://…", or the plugin pglite, which embeds one, to be enabled',
 }

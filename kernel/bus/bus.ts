@@ -1,4 +1,5 @@
 /** The bus: events from those who publish to those who listen. What is durable goes through the log, which a plugin provides. Design §5. */
+import type { DatabaseAccess } from '../contract/database.ts'
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
@@ -8,7 +9,6 @@ import type { Clock, ListenOptions, Logger, PublishOptions } from '../contract/p
 import type { Principal } from '../contract/principal.ts'
 import type { EventRef } from '../contract/refs.ts'
 import { contextOf } from '../contract/request.ts'
-import { inTransaction, outsideTransaction } from '../store/transactions.ts'
 import { createCatalogue, type OwnedListener, type Topic } from './catalogue.ts'
 import { createUids } from './uid.ts'
 import { createView } from './view.ts'
@@ -19,6 +19,8 @@ export interface BusOptions {
   readonly clock: Clock
   /** ms after which a live listener that does not settle is reported; default five minutes. */
   readonly patienceMs?: number
+  /** Where transactions are told of. */
+  database(): Pick<DatabaseAccess, 'inTransaction' | 'outsideTransaction'>
   /** Hears every fault of a listener, with the plugin that owns it. */
   onError(owner: string, what: string, error: unknown): void
 }
@@ -49,7 +51,7 @@ export interface Bus {
 const maxDataLength = 1024 * 1024
 
 /** Creates the bus. Listeners may come at once, durable events after `open`. */
-export function createBus({ log, clock, patienceMs = 300_000, onError }: BusOptions): Bus {
+export function createBus({ log, clock, patienceMs = 300_000, database, onError }: BusOptions): Bus {
   const catalogue = createCatalogue()
   const nextUid = createUids()
   const counters = { 'bus.published.live': 0, 'bus.published.durable': 0, 'bus.delivered': 0 }
@@ -62,7 +64,7 @@ export function createBus({ log, clock, patienceMs = 300_000, onError }: BusOpti
   }
 
   function report(owner: string, what: string, error: unknown): void {
-    outsideTransaction(() => {
+    database().outsideTransaction(() => {
       try {
         onError(owner, what, error)
       } catch (fault) {
@@ -134,9 +136,10 @@ export function createBus({ log, clock, patienceMs = 300_000, onError }: BusOpti
       const topic = catalogue.checked(source, ref.type, data)
       if (!topic.ref.durable) {
         if (about.tx) throw misuse(source, ref.type, 'is live and cannot be part of a transaction: publish it after the commit, without tx')
+        const { inTransaction, outsideTransaction } = database()
         return inTransaction() ? outsideTransaction(() => publishLive(topic, source, data, about)) : publishLive(topic, source, data, about)
       }
-      if (!about.tx && inTransaction())
+      if (!about.tx && database().inTransaction())
         throw misuse(
           source,
           ref.type,

@@ -26,7 +26,14 @@ const pager = t.Object({
 })
 const tokens = t.Object({ tokens: t.Array(t.Object({ id: t.String(), secret: secret() }), { default: [] }) })
 const limits = t.Object({ rateLimit: t.Optional(t.Object({ windowMs: t.Integer(), maxRequests: t.Integer() })) })
-const sections = [...kernelSections, pluginSection('pager', pager), pluginSection('auth-token', tokens), pluginSection('limits', limits)]
+const database = t.Object({ url: t.Optional(secret({ minLength: 1 })) })
+const sections = [
+  ...kernelSections,
+  pluginSection('database', database),
+  pluginSection('pager', pager),
+  pluginSection('auth-token', tokens),
+  pluginSection('limits', limits),
+]
 
 const folder = mkdtempSync(join(tmpdir(), 'portico-config-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))

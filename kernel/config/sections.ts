@@ -1,6 +1,6 @@
-/** The sections of the config: the kernel's own (gateway, database, log), and what every plugin's takes. What is not implemented has no key here. */
+/** The sections of the config: the kernel's own (gateway, log), and what every plugin's takes. What is not implemented has no key here. */
 import type { ConfigSection } from '../contract/kernel-service.ts'
-import { type Static, secret, type TSchema, t } from '../contract/schema.ts'
+import { type Static, type TSchema, t } from '../contract/schema.ts'
 import { aliasesOf } from './aliases.ts'
 
 const names = (description: string) => t.Array(t.String({ minLength: 1 }), { default: [], description })
@@ -32,15 +32,12 @@ const gateway = t.Object({
   maxStreams: t.Integer({ minimum: 1, maximum: 10_000, default: 64, description: 'Live event streams and sockets of one principal' }),
   shutdownDeadlineMs: t.Integer({ minimum: 0, maximum: 600_000, default: 10_000, description: 'ms that requests and model streams get to finish at the stop' }),
 })
-const database = t.Object({
-  url: t.Optional(secret({ minLength: 1, description: 'postgres://…; absent = the embedded database in the data folder' })),
-})
 const log = t.Object({
   level: t.Enum(['debug', 'info', 'warn', 'error'], { default: 'info' }),
   format: t.Enum(['text', 'json'], { default: 'text' }),
   access: t.Boolean({ default: false, description: 'One line for each finished request' }),
 })
-const schemas = { gateway, database, log }
+const schemas = { gateway, log }
 
 /** The values of the kernel's sections. */
 export type KernelConfig = { readonly [Id in keyof typeof schemas]: Static<(typeof schemas)[Id]> }

@@ -1,7 +1,15 @@
-/** The database as infrastructure: what serves the embedded one, and what those who bring their own SQL are given. Plugins with tables use `ctx.db`. */
+/** What every plugin stands on: the data folder, what serves a database, the database. Plugins with tables use `ctx.db`. */
 import type pg from 'pg'
-import type { Transaction } from './plugin.ts'
+import type { Database, Transaction } from './plugin.ts'
 import { defineService } from './refs.ts'
+
+/** The folder of `ctx.dataDir`, which is this gateway's alone until all plugins have ended. */
+export interface DataFolder {
+  readonly path: string
+}
+
+/** Provided by the plugin that is set up first of all. */
+export const dataFolder = defineService<DataFolder>('data-folder')
 
 /** A database served on this machine for this gateway alone. */
 export interface DatabaseServer {
@@ -18,10 +26,10 @@ export interface DatabaseServer {
   readonly socketPath: string
 }
 
-/** Provided by the plugin that embeds a database. It is set up before the store opens, without `ctx.db`, under the data folder's lock, and only when `database.url` is absent; it ends after the store. */
+/** Provided by the plugin that embeds a database. It is set up before the database opens, without `ctx.db`, behind the data folder's lock, and only when `database.url` is absent; it ends after the database. */
 export const databaseServer = defineService<DatabaseServer>('database-server')
 
-/** The store as the service `kernel` shows it, for plugins that bring their own SQL: an event log, a queue. */
+/** The database as the service `kernel` shows it, for plugins that bring their own SQL: an event log, a queue. */
 export interface DatabaseAccess {
   /** `pglite`: embedded, no other process can have it. */
   readonly kind: 'pglite' | 'postgres'
@@ -38,3 +46,16 @@ export interface DatabaseAccess {
   /** True when the error, or one of its causes, means that the database cannot be reached now: the same request may succeed later. */
   isConnectionError(error: unknown): boolean
 }
+
+/** The open database. */
+export interface OpenDatabase extends DatabaseAccess {
+  /** What plugins have as `ctx.db`. */
+  readonly db: Database
+  /** Brings a plugin's tables up to what its folder of `0001_name.sql` … says. Called before its set-up. */
+  migrate(plugin: string, folder: URL): Promise<void>
+  /** One round trip, within a second. @throws GatewayError `database_unavailable` */
+  ping(): Promise<void>
+}
+
+/** Provided by the plugin that opens it, in its set-up, before everybody else's; no gateway runs without. */
+export const database = defineService<OpenDatabase>('database')

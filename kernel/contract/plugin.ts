@@ -141,7 +141,7 @@ export interface Plugin extends Omit<PluginDescriptor<TSchema, EventRefs, Servic
  *
  * 1. its module is loaded, its descriptor read, api and id checked;
  * 2. the plan: required services, cycles, duplicate roots, events and scopes, every config section; all problems are reported at once;
- * 3. its migrations run (the one that provides `databaseServer` is set up first of all, as soon as it is loaded, and has no `ctx.db`);
+ * 3. its migrations run (those that provide `dataFolder`, `databaseServer` and `database` are set up first of all, as soon as they are loaded, and have no `ctx.db` before the database is open);
  * 4. `setup(ctx)`, after the plugins it depends on, under a deadline; its routes are built and compiled;
  * 5. one assignment puts the whole route table in place;
  * 6. `ready(signal)`, then the gateway serves;

@@ -30,7 +30,6 @@ export async function makePages(): Promise<Record<string, string>> {
 
 const kernelSummaries: Readonly<Record<string, string>> = {
   gateway: 'Where it listens, and for whom',
-  database: 'Where data is kept',
   log: 'What is written to the log',
 }
 

@@ -66,7 +66,7 @@ describe('a planted violation bites', () => {
     ['a plugin imports elysia', 'plugins/openai/x.ts', "import { Elysia } from 'elysia'"],
     ['a plugin imports TypeBox', 'plugins/openai/x.ts', "import { Type } from '@sinclair/typebox/value'"],
     ['a plugin imports the testkit outside a test', 'plugins/openai/x.ts', "import { startTestGateway } from 'portico/testkit'"],
-    ['a channel imports the kernel', 'channels/slack/x.ts', "await import('../../kernel/store/open.ts')"],
+    ['a channel imports the kernel', 'channels/slack/x.ts', "await import('../../kernel/bus/bus.ts')"],
     ['code imports a development dependency', 'plugins/openai/x.ts', "import OpenAI from 'openai'"],
     ['code imports a package that is not in package.json', 'kernel/http/x.ts', "import 'left-pad'"],
     ['code names Bun', 'plugins/openai/x.ts', "import { file } from 'bun'"],

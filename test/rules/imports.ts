@@ -4,12 +4,11 @@ import { type Import, importsOf, isTest, packageOf, resolveFrom, type SourceFile
 /** Each kernel room with the siblings it may import. No room is above itself: the table has no cycle. */
 export const rooms: Readonly<Record<string, readonly string[]>> = {
   contract: [],
-  store: ['contract'],
   config: ['contract'],
   runtime: ['contract'],
-  bus: ['contract', 'store'],
+  bus: ['contract'],
   http: ['contract', 'config', 'runtime'],
-  boot: ['contract', 'store', 'config', 'runtime', 'bus', 'http'],
+  boot: ['contract', 'config', 'runtime', 'bus', 'http'],
   cli: ['contract', 'config', 'http', 'boot'],
   testkit: ['contract', 'boot', 'cli'],
 }

@@ -1,7 +1,7 @@
 /** A process with a bus, for the crash tests: writes events, handles them, and can die at a chosen point. Runs on Bun and Deno. */
 import { writeSync } from 'node:fs'
 import process from 'node:process'
-import { openStore } from '../../kernel/store/open.ts'
+import { openStore } from '../../plugins/database/open.ts'
 import { noted, silentLog, startTestBus } from '../fixtures/bus.ts'
 
 interface ChildOptions {

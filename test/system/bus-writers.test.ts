@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test'
 import { sql } from 'drizzle-orm'
 import type { Transaction } from '../../kernel/contract/plugin.ts'
-import { afterCommit } from '../../kernel/store/transactions.ts'
+import { afterCommit } from '../../plugins/database/transactions.ts'
 import { noted, StreamReader, startTestBus, type TestBus } from '../fixtures/bus.ts'
 import { startPostgres, type TestPostgres } from '../fixtures/postgres.ts'
 import { until } from '../fixtures/until.ts'

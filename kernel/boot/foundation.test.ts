@@ -55,13 +55,15 @@ describe('the database of a gateway', () => {
     const url = '[database]\nurl = "postgres://127.0.0.1:1/x"\n'
     const other = definePlugin({ ...base, id: 'other', setup: () => {} })
     expect(await idsOf('')).toContain('pglite')
-    expect(await idsOf('', [other])).toEqual(['pglite', 'event-log', 'other'])
+    expect(await idsOf('', [other])).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'other'])
     expect(await idsOf(url)).not.toContain('pglite')
-    expect(await idsOf(url, [other])).toEqual(['event-log', 'other'])
+    expect(await idsOf(url, [other])).toEqual(['data-folder', 'database', 'event-log', 'other'])
     expect((await planOf(`${url}[pglite]\nsilenceMs = "x"\n`)).problems).toEqual([])
     const database = await postgres.newDatabase()
     await using gateway = await startTestGateway({ only: [other], databaseUrl: database })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => [id, state])).toEqual([
+      ['data-folder', 'ready'],
+      ['database', 'ready'],
       ['event-log', 'ready'],
       ['other', 'ready'],
     ])
@@ -98,7 +100,9 @@ describe('the database of a gateway', () => {
     })
     const gateway = await startTestGateway({ only: [user, plugin], config: '[own-server]\nname = "configured"\n' })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => [id, state])).toEqual([
+      ['data-folder', 'ready'],
       ['own-server', 'ready'],
+      ['database', 'ready'],
       ['event-log', 'ready'],
       ['user', 'ready'],
     ])
@@ -110,9 +114,9 @@ describe('the database of a gateway', () => {
   }, 30_000)
 
   test.each([
-    ['db', (ctx: any) => ctx.db.execute('select 1')],
-    ['bus', (ctx: any) => ctx.on({ type: 'x:y' }, () => {})],
-  ])('is not there for the plugin that serves it: %s is refused by name, and the gateway does not start', async (name, use) => {
+    ['it has no db', (ctx: any) => ctx.db.execute('select 1')],
+    ['The event log does not run yet', (ctx: any) => ctx.on({ type: 'x:y', durable: true }, () => {}, { cursor: 'own' })],
+  ])('is not there for the plugin that serves it, nor is what needs it: "%s", and the gateway does not start', async (why, use) => {
     const undone: string[] = []
     const plugin = definePlugin({
       ...base,
@@ -125,8 +129,7 @@ describe('the database of a gateway', () => {
       },
     })
     const error = await refusal({ only: [plugin] })
-    expect([error.code, error.message]).toEqual(['internal_error', expect.stringMatching(/^\[plugin eager\]/)])
-    expect(error.message).toContain(`it has no ${name}`)
+    expect(error.message).toContain(why)
     expect(undone).toEqual(['undone'])
   })
 
@@ -135,7 +138,7 @@ describe('the database of a gateway', () => {
     const empty = definePlugin({ ...base, id: 'empty', provides: { server: databaseServer }, setup })
     expect((await refusal({ only: [empty] })).problems).toEqual([expect.objectContaining({ where: 'empty', key: 'services.server' })])
     const needy = definePlugin({ ...base, id: 'needy', provides: { server: databaseServer }, requires: { kernel }, setup })
-    expect((await refusal({ only: [needy] })).message).toContain('[plugin needy] It serves the database')
+    expect((await refusal({ only: [needy] })).message).toContain('[plugin needy] It is set up before the database is open: it has no service "kernel"')
     const dataDir = await mkdtemp(join(folder, 'kept-'))
     await expect(startTestGateway({ only: [empty], dataDir })).rejects.toThrow('services.server')
     // The lock is free again.

@@ -1,13 +1,10 @@
 /** Opens the store: drizzle on `pg`, over a PostgreSQL server or over an embedded one. Not for tables: those are the plugins'. */
 import pg from 'pg'
-import type { DatabaseAccess, DatabaseServer } from '../contract/database.ts'
-import { withDeadline } from '../contract/deadlines.ts'
-import { GatewayError } from '../contract/errors.ts'
-import type { Database, Logger } from '../contract/plugin.ts'
+import { type DatabaseServer, GatewayError, inTime, type Logger, type OpenDatabase } from 'portico'
 import { isConnectionError } from './connection-errors.ts'
 import { createMigrate, type Migrate } from './migrate.ts'
 import { createPulse } from './pulse.ts'
-import { wrapDatabase } from './transactions.ts'
+import { afterCommit, inTransaction, outsideTransaction, wrapDatabase } from './transactions.ts'
 
 export { isConnectionError } from './connection-errors.ts'
 
@@ -23,16 +20,12 @@ export interface StoreOptions {
 }
 
 /** An open store. */
-export interface Store extends Pick<DatabaseAccess, 'kind' | 'pool' | 'openPool'> {
-  /** drizzle, with the guards of transactions.ts. */
-  readonly db: Database
+export interface Store extends OpenDatabase {
   /** Applies `0001_name.sql` … of the folder, each once, in order, all new ones in one transaction. A file changed after it was applied is an error by name. No query when nothing is new. */
   readonly migrate: Migrate
-  /** One round trip, within a second. @throws GatewayError `database_unavailable` */
-  ping(): Promise<void>
   /** Gauges of the pool. */
   stats(): Record<string, number>
-  /** Waits for running queries, at most 5 s, and ends every connection. */
+  /** Waits for running queries, at most 4.5 s, and ends every connection. */
   close(): Promise<void>
 }
 
@@ -53,7 +46,8 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
   const pulse = createPulse(pool, target, { cuts: !server })
   const close = async () => {
     pulse.stop()
-    await withDeadline(pool.end(), 5_000, 'closing the pool').catch(() => {})
+    // The kernel waits 5 s for a disposer.
+    await inTime(pool.end(), 4_500, () => new Error('it was not closed in time')).catch(() => {})
   }
   const migrate = await createMigrate(pool, log).catch(async (cause) => {
     await close()
@@ -66,8 +60,9 @@ export async function openStore({ url, server, poolSize, log }: StoreOptions): P
     pool,
     openPool: (own) => new pg.Pool({ ...target, ...own }),
     migrate,
+    ...{ afterCommit, inTransaction, outsideTransaction, isConnectionError },
     async ping() {
-      await withDeadline(pulse.ask(), 1_000, 'the database').catch(unavailable('It is tried again with every request.'))
+      await inTime(pulse.ask(), 1_000, () => new Error('It did not answer within a second.')).catch(unavailable('It is tried again with every request.'))
     },
     stats: () => ({
       'database.connections': pool.totalCount,

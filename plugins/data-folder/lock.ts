@@ -1,7 +1,7 @@
 /** One gateway per data folder: a lock that the operating system itself lets go when its holder dies, however it dies. */
 import { chmod, mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { GatewayError } from '../contract/errors.ts'
+import { GatewayError } from 'portico'
 
 /** A database that nobody refers to is closed by the garbage collector, and the lock is gone. */
 const held = new Set<object>()

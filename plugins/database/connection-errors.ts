@@ -1,5 +1,5 @@
 /** Tells the loss of the database from the errors it answers. */
-import { GatewayError } from '../contract/errors.ts'
+import { GatewayError } from 'portico'
 
 /** SQLSTATEs that say "not now" (connection exceptions, disk full, too many connections, stopping, starting, silent in a transaction), and the system's own codes. */
 const codes =

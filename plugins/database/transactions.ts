@@ -4,8 +4,7 @@ import { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { NodePgSession, NodePgTransaction } from 'drizzle-orm/node-postgres/session'
 import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
 import type pg from 'pg'
-import { GatewayError } from '../contract/errors.ts'
-import type { Database, Transaction } from '../contract/plugin.ts'
+import { type Database, GatewayError, type Transaction } from 'portico'
 import { diskFull, isConnectionError } from './connection-errors.ts'
 
 type Schema = Record<string, never>

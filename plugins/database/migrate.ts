@@ -4,8 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
-import { GatewayError } from '../contract/errors.ts'
-import type { Logger } from '../contract/plugin.ts'
+import { GatewayError, type Logger } from 'portico'
 import { isConnectionError } from './connection-errors.ts'
 
 /** Applies what is new in a plugin's folder. */
