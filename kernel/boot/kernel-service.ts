@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Bus } from '../bus/bus.ts'
 import { type RawConfig, redactConfig } from '../config/index.ts'
 import type { OpenDatabase } from '../contract/database.ts'
-import { type ComponentHealth, type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
+import { type Kernel, type KernelStats, type PluginInfo, statSources } from '../contract/kernel-service.ts'
 import type { Http } from '../http/http.ts'
 import type { Faults } from './faults.ts'
 import type { Instance } from './instance.ts'
@@ -48,7 +48,6 @@ export function createKernelService({ running, plugins, http, bus, database, slo
       }
     },
     onRequest: (listener) => http.onRequest(listener),
-    health: async () => [await databaseHealth(database), pluginsHealth(plugins.running)],
     config() {
       const { plan, raw } = running()
       return {
@@ -77,19 +76,4 @@ function statsOf(source: () => KernelStats): KernelStats {
 function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
   const { id, version, summary } = plugin
   return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
-}
-
-async function databaseHealth(database: OpenDatabase): Promise<ComponentHealth> {
-  try {
-    await database.ping()
-    return { name: 'database', state: 'ok', detail: database.kind }
-  } catch {
-    return { name: 'database', state: 'down', detail: 'does not answer' }
-  }
-}
-
-function pluginsHealth(instances: ReadonlyMap<string, Instance>): ComponentHealth {
-  const broken = [...instances.values()].filter(({ state }) => state === 'failed' || state === 'blocked')
-  if (broken.length === 0) return { name: 'plugins', state: 'ok' }
-  return { name: 'plugins', state: 'reachable', detail: broken.map(({ id, state }) => `${id} ${state}`).join(', ') }
 }

@@ -48,13 +48,6 @@ export interface EventTypeInfo {
   readonly ref: EventRef
 }
 
-/** A component as readiness sees it: `reachable` = answers, but degraded. */
-export interface ComponentHealth {
-  readonly name: string
-  readonly state: 'ok' | 'reachable' | 'down'
-  readonly detail?: string
-}
-
 /** Numbers for `/metrics` and `status`. Counters only rise; gauges are of now. */
 export interface KernelStats {
   readonly gauges: Readonly<Record<string, number>>
@@ -133,8 +126,6 @@ export interface Kernel {
   stats(): KernelStats
   /** Called for each finished request; returns the undo. */
   onRequest(listener: (record: RequestRecord) => void): () => void
-  /** Asks every component, each under a deadline of a second. */
-  health(): Promise<readonly ComponentHealth[]>
   /** The running config, secrets redacted; what may stand in it; its text, the file it came from, and the path where that is or would be. */
   config(): { values: JsonSchema; sections: readonly ConfigSection[]; text: string; file: string | null; path: string }
   /**

@@ -1,5 +1,5 @@
 /** The plugin `health`: probes for those who watch the gateway, and its status. */
-import { definePlugin, kernel } from 'portico'
+import { database, definePlugin, kernel } from 'portico'
 import { statusInfo } from './contract.ts'
 import { createReport } from './report.ts'
 import { probeRoutes, statusRoutes } from './routes.ts'
@@ -9,12 +9,13 @@ export default definePlugin({
   version: '0.1.0',
   api: 1,
   summary: 'Health, readiness and status',
-  requires: { kernel },
+  requires: { kernel, database },
   slots: [statusInfo],
   paths: ['/health', '/healthz', '/readyz', '/api/health', '/api/v1/health', '/api/v1/status'],
   setup(ctx) {
-    const { kernel } = ctx.services
-    const options = { kernel, clock: ctx.clock, report: createReport({ kernel, clock: ctx.clock, contributors: () => ctx.items(statusInfo) }) }
+    const { kernel, database } = ctx.services
+    const report = createReport({ kernel, database, clock: ctx.clock, contributors: () => ctx.items(statusInfo) })
+    const options = { kernel, clock: ctx.clock, report }
     return { routes: [probeRoutes(options), statusRoutes(options)] }
   },
 })

@@ -1,25 +1,35 @@
 import { describe, expect, test } from 'bun:test'
-import type { ComponentHealth, Kernel } from 'portico'
 import type { StatusInfo } from './contract.ts'
 import { createReport, isDegraded } from './report.ts'
 
 let now = 0
 const clock = { now: () => now, sleep: () => Promise.resolve() }
-const reportOf = (contributors: StatusInfo[], health: () => Promise<ComponentHealth[]> = async () => []) =>
-  createReport({ kernel: { health } as unknown as Kernel, clock, contributors: () => contributors })
+const reportOf = (contributors: StatusInfo[], ping: () => Promise<void> = async () => {}) =>
+  createReport({ kernel: { plugins: () => [] }, database: { ping }, clock, contributors: () => contributors })
 
 describe('the report', () => {
   test('asks the components once a second, however many probes there are', async () => {
     let asked = 0
     const report = reportOf([], async () => {
       asked++
-      return [{ name: 'database', state: 'ok' }]
     })
     await Promise.all([report.components(), report.components(), report.components()])
     expect(asked).toBe(1)
     now += 1_000
     await report.components()
     expect(asked).toBe(2)
+  })
+
+  test('says that the database is down when it does not answer, and asks it again', async () => {
+    let isAway = true
+    const report = reportOf([], async () => {
+      if (isAway) throw new Error('away')
+    })
+    const states = async () => (await report.components()).map(({ name, state }) => `${name} ${state}`)
+    expect(await states()).toEqual(['database down', 'plugins ok'])
+    isAway = false
+    now += 1_000
+    expect(await states()).toEqual(['database ok', 'plugins ok'])
   })
 
   test('merges what plugins contribute, groups of components too', async () => {

@@ -1,13 +1,20 @@
 /** Asks the components and the contributors, at most once a second however many probes there are. */
-import type { Clock, ComponentHealth, Kernel } from 'portico'
+import type { Clock, Kernel, OpenDatabase } from 'portico'
 import type { ComponentStates, StatusInfo } from './contract.ts'
 
 const reuse = 1_000
 const deadline = 1_000
 
+/** A component as readiness sees it: `reachable` = answers, but degraded. */
+export interface ComponentHealth {
+  readonly name: string
+  readonly state: 'ok' | 'reachable' | 'down'
+}
+
 /** What a report is made from. */
 export interface ReportOptions {
-  kernel: Kernel
+  kernel: Pick<Kernel, 'plugins'>
+  database: Pick<OpenDatabase, 'ping'>
   clock: Clock
   contributors(): readonly StatusInfo[]
 }
@@ -20,13 +27,13 @@ export interface Report {
 }
 
 /** Makes the report. */
-export function createReport({ kernel, clock, contributors }: ReportOptions): Report {
+export function createReport({ kernel, database, clock, contributors }: ReportOptions): Report {
   const gather = async <T extends object>(ask: (item: StatusInfo) => T | Promise<T> | undefined): Promise<T[]> => {
     const answers = await Promise.all(contributors().map((item) => within(deadline, async () => ask(item))))
     return answers.filter((answer) => answer !== undefined)
   }
   return {
-    components: shared(clock, () => kernel.health()),
+    components: shared(clock, async () => [await databaseHealth(database), pluginsHealth(kernel)]),
     contributedHealth: shared(clock, async () => {
       const merged: Record<string, string | Record<string, string>> = {}
       for (const states of await gather((item) => item.health?.())) {
@@ -39,6 +46,19 @@ export function createReport({ kernel, clock, contributors }: ReportOptions): Re
     }),
     contributedStatus: shared(clock, async () => Object.assign({}, ...(await gather((item) => item.status?.())))),
   }
+}
+
+async function databaseHealth(database: ReportOptions['database']): Promise<ComponentHealth> {
+  const state = await database.ping().then(
+    () => 'ok' as const,
+    () => 'down' as const,
+  )
+  return { name: 'database', state }
+}
+
+function pluginsHealth(kernel: ReportOptions['kernel']): ComponentHealth {
+  const isBroken = kernel.plugins().some(({ state }) => state === 'failed' || state === 'blocked')
+  return { name: 'plugins', state: isBroken ? 'reachable' : 'ok' }
 }
 
 /** True unless every state is a good one. */

@@ -1,6 +1,6 @@
 /** The probes of five worlds, and the status page's data. */
-import { type Clock, type ComponentHealth, guard, hasScope, type Kernel, open, type RouteGroup, rpc, t } from 'portico'
-import { isDegraded, type Report } from './report.ts'
+import { type Clock, guard, hasScope, type Kernel, open, type RouteGroup, rpc, t } from 'portico'
+import { type ComponentHealth, isDegraded, type Report } from './report.ts'
 
 const tags = ['health']
 const state = t.Enum(['ok', 'reachable', 'down'])
