@@ -9,6 +9,8 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   pglite: () => import('./pglite/index.ts'),
   database: () => import('./database/index.ts'),
   'event-log': () => import('./event-log/index.ts'),
+  // Before the others, so that it catches what they throw until they have ended.
+  diagnostics: () => import('./diagnostics/index.ts'),
   limits: () => import('./limits/index.ts'),
   'auth-token': () => import('./auth-token/index.ts'),
   'auth-none': () => import('./auth-none/index.ts'),
@@ -29,7 +31,6 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   health: () => import('./health/index.ts'),
   metrics: () => import('./metrics/index.ts'),
   backup: () => import('./backup/index.ts'),
-  diagnostics: () => import('./diagnostics/index.ts'),
   docs: () => import('./docs/index.ts'),
 }
 

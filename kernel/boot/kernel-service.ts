@@ -18,7 +18,7 @@ export interface Running {
 }
 
 /** The kernel's parts, as the service reads them; what it does is handed through. */
-export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'blame' | 'report' | 'warn'> {
+export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'endProcess' | 'report' | 'warn'> {
   running(): Running
   readonly plugins: Plugins
   readonly http: Http
@@ -73,7 +73,7 @@ function statsOf(source: () => KernelStats): KernelStats {
   }
 }
 
-function pluginInfo({ plugin, from }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
+function pluginInfo({ plugin, from, file }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
   const { id, version, summary } = plugin
-  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, descriptor: plugin }
+  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, file, descriptor: plugin }
 }

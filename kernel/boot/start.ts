@@ -16,7 +16,6 @@ import type { EventRef } from '../contract/refs.ts'
 import { Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
-import { createBlame, toPath } from './blame.ts'
 import { systemClock } from './clock.ts'
 import { type Foundation, type FoundationOptions, layFoundation } from './foundation.ts'
 import { auditEvent, configPatched, secretAccessed, securityWarn } from './kernel-events.ts'
@@ -25,7 +24,6 @@ import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
 import { foundation, isProvider, makePlan, type Plan } from './plan.ts'
 import { Plugins } from './plugins.ts'
-import { catchUncaught } from './uncaught.ts'
 
 /** What in-process callers name as the port when config says "any free one". */
 export const defaultPort = 4766
@@ -46,8 +44,8 @@ export interface GatewayOptions extends ReadConfigOptions {
   authMethods?: readonly AuthMethod[]
   /** What must never be written. */
   secrets?: readonly string[]
-  /** The process is the gateway's own: what nobody caught anywhere in it is reported, and survived; told of an error of the kernel's own, end it. */
-  onFatal?(error: unknown): void
+  /** The process is the gateway's own, and this ends it in order: plugins may catch what nobody else in it does. */
+  endProcess?(): void
   /** False: no listener; the app is called through `fetch`. */
   listen?: boolean
   clock?: Clock
@@ -193,7 +191,6 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
 
   /** Reloads one after the other. */
   let reloading: Promise<unknown> = Promise.resolve()
-  const blame = () => createBlame(running.plan.order.flatMap(({ plugin, file }) => (file === undefined ? [] : [{ plugin: plugin.id, file }])))
   const kernel: Kernel = createKernelService({
     ...{ version, startedAt: clock.now(), dataDir: start.raw.dataDir, runtime: `${runtime.name} ${runtime.version}` },
     ...{ plugins, http, bus, database, slots, faults, running: () => running },
@@ -203,16 +200,10 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
       reloading = next.catch(() => undefined)
       return next
     },
-    blame: (files) => blame().of(files.map(toPath)),
+    endProcess: options.endProcess,
     report: faults.report,
     warn,
   })
-  if (options.onFatal) {
-    const { onFatal } = options
-    const release = catchUncaught({ blame: (error) => blame().ofError(error), report: faults.report, onFatal })
-    undo.push(async () => release())
-  }
-
   undo.push(() => bus.stop())
   undo.push(() => plugins.stop())
   await plugins.start(first, instances)

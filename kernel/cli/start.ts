@@ -45,7 +45,7 @@ async function run(context: KernelCommandContext): Promise<number> {
   const broken = new AbortController()
   let switchAccessLog: ((isOn: boolean) => void) | undefined
   const options: GatewayOptions = {
-    ...{ flags, env: cli.env, cwd: cli.cwd, onFatal: () => broken.abort(), ...access },
+    ...{ flags, env: cli.env, cwd: cli.cwd, endProcess: () => broken.abort(), ...access },
     // Asked again by a reload.
     log(options, redactor) {
       switchAccessLog?.(options.access)

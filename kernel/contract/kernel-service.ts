@@ -19,6 +19,8 @@ export interface PluginInfo extends Pick<Plugin, 'id' | 'version' | 'summary'> {
   readonly reason?: string
   /** `builtin`, or the specifier it was loaded from. */
   readonly from: string
+  /** Its module's path; absent when it was given as a value. */
+  readonly file?: string
   /** All that it says of itself: to be read. */
   readonly descriptor: Plugin
 }
@@ -135,8 +137,8 @@ export interface Kernel {
   reload(options?: ReloadOptions): Promise<ReloadReport>
   /** Checks a text of the config file as a start would; gives every problem as one line. */
   check(text: string): Promise<readonly string[]>
-  /** The plugin whose code the files of a stack are, innermost first; `kernel`, or `unknown plugin`. */
-  blame(files: readonly string[]): string
+  /** Ends the process in order; absent when it is not the gateway's own. */
+  readonly endProcess?: () => void
   /** Tells of what may be an attack, as `security:warn`; say the same at most once in a while. No secret may stand in it. */
   warn(kind: string, details: Readonly<Record<string, string | undefined>>): void
   /** Reports a fault of a plugin: logged, counted, published as `system:error`. */

@@ -1,13 +1,15 @@
-/** The plugin `diagnostics`: says who blocked the event loop, and what is wrong with an installation. */
+/** The plugin `diagnostics`: says who blocked the event loop or threw what nobody caught, and what is wrong with an installation. */
 import { definePlugin, kernel, statSources, t } from 'portico'
+import { createBlame } from './blame.ts'
 import { startSampler } from './sampler.ts'
+import { catchUncaught } from './uncaught.ts'
 import { startWatchdog } from './watchdog.ts'
 
 export default definePlugin({
   id: 'diagnostics',
   version: '0.1.0',
   api: 1,
-  summary: 'Names who blocks the event loop; portico doctor',
+  summary: 'Names who blocks the event loop or throws what nobody catches; portico doctor',
   config: t.Object({
     blockedMs: t.Integer({ minimum: 50, maximum: 60_000, default: 500, description: 'ms from which on a blocked event loop is reported' }),
     sample: t.Boolean({ default: true, description: 'Looks twenty times a second where the code is, so that who blocked the loop can be named' }),
@@ -19,6 +21,9 @@ export default definePlugin({
     const { kernel } = ctx.services
     const counters = { 'loop.blocked': 0, 'loop.blocked.milliseconds': 0 }
     ctx.add(statSources, () => ({ gauges: {}, counters }))
+    const blame = () => createBlame(kernel.plugins().flatMap(({ id, file }) => (file === undefined ? [] : [{ plugin: id, file }])))
+    const { endProcess, report } = kernel
+    if (endProcess) ctx.defer(catchUncaught({ blame: (error) => blame().ofError(error), report, endProcess }))
     return {
       async ready() {
         const sampler = ctx.config.sample
@@ -30,7 +35,7 @@ export default definePlugin({
         if (sampler) ctx.defer(() => sampler.stop())
         const stop = startWatchdog({
           ...{ thresholdMs: ctx.config.blockedMs, sampler },
-          blame: kernel.blame,
+          blame: (files) => blame().of(files),
           onBlocked(plugin, ms, place) {
             counters['loop.blocked']++
             counters['loop.blocked.milliseconds'] += Math.round(ms)

@@ -205,7 +205,7 @@ describe.concurrent('installed in an empty folder by npm, without install script
 
   test('its built-in plugins are told apart in a stack, though all lie in one package', async () => {
     const own = join(folder, 'node_modules/portico')
-    const { createBlame } = (await import(join(own, 'kernel/boot/blame.js'))) as typeof import('../../kernel/boot/blame.ts')
+    const { createBlame } = (await import(join(own, 'plugins/diagnostics/blame.js'))) as typeof import('../../plugins/diagnostics/blame.ts')
     const blame = createBlame(['health', 'openai'].map((plugin) => ({ plugin, file: join(own, `plugins/${plugin}/index.js`) })))
     expect(blame.of([join(own, 'plugins/openai/relay.js')])).toBe('openai')
     expect(blame.of([join(own, 'kernel/http/http.js'), join(own, 'plugins/health/routes.js')])).toBe('health')

@@ -6,18 +6,23 @@ export interface UncaughtOptions {
   blame(error: unknown): string
   report(plugin: string, what: string, error: unknown): void
   /** The kernel's own code is broken: the process has to end, in order. */
-  onFatal(error: unknown): void
+  endProcess(): void
 }
 
-/** Catches for the whole process, on both runtimes; returns the undo. */
-export function catchUncaught({ blame, report, onFatal }: UncaughtOptions): () => void {
+let release = () => {}
+
+/** Catches for the whole process, on both runtimes, in place of whoever did before; returns the undo. */
+export function catchUncaught({ blame, report, endProcess }: UncaughtOptions): () => void {
   const handle = (what: string) => (error: unknown) => {
     const plugin = blame(error)
     report(plugin, what, error)
-    if (plugin === 'kernel') onFatal(error)
+    if (plugin === 'kernel') endProcess()
   }
   const onThrow = handle('code that nobody awaits')
   const onReject = handle('a promise that nobody awaits')
+  release()
   process.on('uncaughtException', onThrow).on('unhandledRejection', onReject)
-  return () => void process.off('uncaughtException', onThrow).off('unhandledRejection', onReject)
+  const own = () => void process.off('uncaughtException', onThrow).off('unhandledRejection', onReject)
+  release = own
+  return own
 }

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { fileURLToPath } from 'node:url'
 import { createBlame } from './blame.ts'
 
-const here = fileURLToPath(new URL('.', import.meta.url))
+const here = fileURLToPath(new URL('../../kernel/boot/', import.meta.url))
 const blame = createBlame([
   { plugin: 'alone', file: '/srv/alone/main.ts' },
   { plugin: 'first', file: '/srv/shared/first.ts' },

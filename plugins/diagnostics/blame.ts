@@ -3,9 +3,9 @@ import { basename, dirname, join, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /** What nobody can be blamed for by its stack. */
-export const unknownPlugin = 'unknown plugin'
+const unknownPlugin = 'unknown plugin'
 /** Where the kernel's own files lie. */
-const kernelRoot = fileURLToPath(new URL('..', import.meta.url).href)
+const kernelRoot = fileURLToPath(new URL('../../kernel/', import.meta.url).href)
 /** Frames of these are the runtime's own: they accuse nobody. */
 const innards = /^(?:node|ext|bun|native|deno|internal|\[native code\])/
 
@@ -17,7 +17,7 @@ export interface PluginFile {
 
 /** Judges files. */
 export interface Blame {
-  /** The first plugin in the list; `kernel` when all files are the kernel's; else `unknown plugin`. Innermost file first. */
+  /** The first plugin in the list; `kernel` when all files are the kernel's; else `unknown plugin`. Innermost file first, as a path or a URL. */
   of(files: readonly string[]): string
   /** The same of an error's stack. What is thrown without one is nobody's. */
   ofError(error: unknown): string
@@ -37,7 +37,7 @@ export function createBlame(plugins: readonly PluginFile[]): Blame {
     })
     .sort((a, b) => b.root.length - a.root.length)
   const of = (files: readonly string[]): string => {
-    const own = files.filter((file) => !innards.test(file))
+    const own = files.map(toPath).filter((file) => !innards.test(file))
     for (const file of own) {
       const found = roots.find(({ root }) => file === root || (root.endsWith(sep) && file.startsWith(root)))
       if (found) return found.plugin
@@ -51,12 +51,12 @@ export function createBlame(plugins: readonly PluginFile[]): Blame {
 function filesOf(stack: string): string[] {
   return stack.split('\n').flatMap((line) => {
     const place = /^\s+at (?:.*\()?(.+?):\d+(?::\d+)?\)?$/.exec(line)?.[1]
-    return place === undefined ? [] : [toPath(place)]
+    return place === undefined ? [] : [place]
   })
 }
 
 /** A file's path without a query, from a URL or a path. */
-export function toPath(place: string): string {
+function toPath(place: string): string {
   const bare = place.replace(/\?.*$/, '')
   return bare.startsWith('file:') ? fileURLToPath(bare) : bare
 }
