@@ -11,6 +11,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   'event-log': () => import('./event-log/index.ts'),
   // Before the others, so that it catches what they throw until they have ended.
   diagnostics: () => import('./diagnostics/index.ts'),
+  audit: () => import('./audit/index.ts'),
   limits: () => import('./limits/index.ts'),
   'auth-token': () => import('./auth-token/index.ts'),
   'auth-none': () => import('./auth-none/index.ts'),

@@ -31,26 +31,5 @@ export const secretAccessed = defineEvent('secret:accessed', t.Object({ section:
   summary: 'A reference to a secret in the config was resolved, at a start or because it changed',
 })
 
-export const auditEvent = defineEvent(
-  'audit:event',
-  t.Object({ who: t.String(), via: t.String(), address: t.String(), method: t.String(), route: t.String(), status: t.Integer(), requestId: t.String() }),
-  { scope: admin, durable: true, summary: 'Somebody who was let in changed something: who, what, from where' },
-)
-export const securityWarn = defineEvent('security:warn', t.Object({ kind: t.String(), details: t.Record(t.String(), t.String()) }), {
-  scope: admin,
-  durable: true,
-  summary: 'Credentials are guessed, a foreign Host or Origin came, an address was refused. At most one per kind and address in ten seconds',
-})
-
 /** All of them: the kernel's part of the catalogue. */
-export const kernelEvents = [
-  auditEvent,
-  securityWarn,
-  pluginReady,
-  pluginFailed,
-  pluginBlocked,
-  pluginStopped,
-  systemError,
-  configPatched,
-  secretAccessed,
-] as const
+export const kernelEvents = [pluginReady, pluginFailed, pluginBlocked, pluginStopped, systemError, configPatched, secretAccessed] as const

@@ -18,7 +18,7 @@ export interface Running {
 }
 
 /** The kernel's parts, as the service reads them; what it does is handed through. */
-export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'endProcess' | 'report' | 'warn'> {
+export interface KernelParts extends Pick<Kernel, 'version' | 'runtime' | 'startedAt' | 'dataDir' | 'check' | 'reload' | 'endProcess' | 'report' | 'redact'> {
   running(): Running
   readonly plugins: Plugins
   readonly http: Http

@@ -12,13 +12,12 @@ import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { formatProblem, PlanError, type Problem } from '../contract/problem.ts'
-import type { EventRef } from '../contract/refs.ts'
 import { Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { systemClock } from './clock.ts'
 import { type Foundation, type FoundationOptions, layFoundation } from './foundation.ts'
-import { auditEvent, configPatched, secretAccessed, securityWarn } from './kernel-events.ts'
+import { configPatched, secretAccessed } from './kernel-events.ts'
 import { createKernelService, type Running } from './kernel-service.ts'
 import { type LoadedPlugin, loadPlugins, renewPlugin } from './load.ts'
 import { type LogFactory, type LogOptions, Redactor, silentLog } from './log.ts'
@@ -138,25 +137,8 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable: database.isConnectionError,
     onError: faults.report,
-    onSecurity: (kind, details) => warn(kind, { ...details }),
   })
   http.setOrigin(config.host, config.port || defaultPort)
-  /** What may tell of an attack: an event, and a line of the log. */
-  function warn(kind: string, details: Readonly<Record<string, string | undefined>>): void {
-    const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, host.redact(value).slice(0, 200)]])))
-    logFor('kernel').warn(`security: ${kind}`, told)
-    publishAside(securityWarn, { kind, details: told })
-  }
-  /** For what nobody waits for. */
-  const publishAside = (ref: EventRef, data: unknown) =>
-    void database
-      .outsideTransaction(async () => bus.publish('kernel', ref, data))
-      .catch((error: unknown) => logFor('kernel').warn(`${ref.type} could not be published`, { error }))
-  http.onRequest((record) => {
-    if (!record.audited) return
-    const { principal, address, method, route, status, requestId } = record
-    publishAside(auditEvent, { who: principal.id, via: principal.via, address, method, route, status, requestId })
-  })
   const plugins = new Plugins({
     ...host,
     migrate: database.migrate,
@@ -202,7 +184,7 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
     },
     endProcess: options.endProcess,
     report: faults.report,
-    warn,
+    redact: host.redact,
   })
   undo.push(() => bus.stop())
   undo.push(() => plugins.stop())

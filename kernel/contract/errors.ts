@@ -57,7 +57,7 @@ export interface GatewayErrorOptions {
   plugin?: string
   /** Extra response headers. */
   headers?: Record<string, string>
-  /** Worth a warning, which the kernel gives at most once in ten seconds for each kind and address. */
+  /** Worth a warning, which the plugin `audit` gives at most once in ten seconds for each kind and address. */
   security?: SecurityKind
 }
 

@@ -2,6 +2,7 @@
 import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
+import type { SecurityKind } from './errors.ts'
 import type { EventDelivery, LogFilter } from './event-log.ts'
 import type { Plugin } from './plugin.ts'
 import type { Principal } from './principal.ts'
@@ -58,6 +59,8 @@ export interface KernelStats {
 
 /** A finished request, as listeners see it while they are called: what costs is computed when it is read, and nothing of it is to be kept. */
 export interface RequestRecord extends Pick<RequestContext, 'requestId' | 'principal' | 'address'> {
+  /** As it came in: to be looked at, its body left alone. */
+  readonly request: Request
   readonly method: string
   /** The route's template, or `unmatched`. */
   readonly route: string
@@ -66,6 +69,8 @@ export interface RequestRecord extends Pick<RequestContext, 'requestId' | 'princ
   readonly seconds: number
   /** Somebody who was let in changed what is his to change: see `RouteGroupOptions.audit`. Whether it succeeded, `status` says. */
   readonly audited: boolean
+  /** It was refused by an error that is worth a warning. */
+  readonly security: SecurityKind | undefined
 }
 
 /** A section of the config file: one of the kernel's, or a plugin's. */
@@ -139,8 +144,8 @@ export interface Kernel {
   check(text: string): Promise<readonly string[]>
   /** Ends the process in order; absent when it is not the gateway's own. */
   readonly endProcess?: () => void
-  /** Tells of what may be an attack, as `security:warn`; say the same at most once in a while. No secret may stand in it. */
-  warn(kind: string, details: Readonly<Record<string, string | undefined>>): void
+  /** The text without the gateway's secrets: for what is published or sent. */
+  redact(text: string): string
   /** Reports a fault of a plugin: logged, counted, published as `system:error`. */
   report(plugin: string, what: string, error: unknown): void
   /** Ends every live connection of this credential and forgets its cached tokens. */

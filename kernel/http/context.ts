@@ -1,6 +1,6 @@
 /** What the kernel knows of one request, computed as late as possible. */
 import type { Wait } from '../contract/deadlines.ts'
-import { GatewayError } from '../contract/errors.ts'
+import { GatewayError, isGatewayError, type SecurityKind } from '../contract/errors.ts'
 import type { RequestRecord } from '../contract/kernel-service.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
 import { admin } from '../contract/refs.ts'
@@ -100,6 +100,10 @@ export class Context implements RequestContext, RequestRecord, Wait {
     const isAdmins = access?.kind === 'guard' && access.scopes.length === 1 && access.scopes[0]?.id === admin.id
     const isAsked = options?.audit === true && (access?.kind !== 'open' || this.status < 400)
     return (isAdmins || isAsked) && !/^(GET|HEAD|OPTIONS)$/.test(this.request.method) && ![401, 403, 429].includes(this.status)
+  }
+
+  get security(): SecurityKind | undefined {
+    return isGatewayError(this.failure) ? this.failure.security : undefined
   }
 
   get traceparent(): string | undefined {

@@ -2,12 +2,12 @@
 import type { Hooks } from 'crossws'
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
-import { GatewayError, isGatewayError, type SecurityKind } from '../contract/errors.ts'
+import { GatewayError } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { RequestLimit } from '../contract/limits.ts'
 import type { Clock } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
-import { type RequestContext, setContext } from '../contract/request.ts'
+import { setContext } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
@@ -31,19 +31,9 @@ export interface HttpOptions extends ErrorMapping {
   requestLimits(): readonly RequestLimit[]
   readonly clock: Clock
   readonly boundToLoopback: boolean
-  /** Told at most once in ten seconds for each kind and address; of a flood from many addresses not of all. */
-  onSecurity?(kind: SecurityKind, details: SecurityDetails): void
-}
-
-/** Who gave cause for a warning. What he sent is cut to 200 characters. */
-export interface SecurityDetails extends Pick<RequestContext, 'address' | 'requestId'> {
-  readonly host?: string
-  readonly origin?: string
 }
 
 const stopRetrySeconds = 5
-const quietMs = 10_000
-const maxWarned = 100
 
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
@@ -60,7 +50,6 @@ export class Http {
   #door: Door
   #origin: [host: string, port: number, isTls: boolean] | undefined
   readonly #listeners = new Set<(record: RequestRecord) => void>()
-  readonly #warned = new Map<string, number>()
   #isClosed = false
   #total = 0
 
@@ -252,22 +241,8 @@ export class Http {
       context.fail(error)
       response = finishHeaders(context, errorResponse(context, this.#options), variesByOrigin)
     }
-    if (isGatewayError(context.failure) && context.failure.security) this.#warn(context, context.failure.security)
     if (this.#listeners.size > 0) this.#record(context, response)
     return response
-  }
-
-  #warn({ address, requestId, request: { headers } }: Context, kind: SecurityKind): void {
-    const now = this.#options.clock.now()
-    const key = `${kind} ${address}`
-    for (const [old, until] of this.#warned) {
-      if (until > now) break
-      this.#warned.delete(old)
-    }
-    if (this.#warned.has(key) || this.#warned.size >= maxWarned) return
-    this.#warned.set(key, now + quietMs)
-    const sent = (name: string) => headers.get(name)?.slice(0, 200)
-    this.#options.onSecurity?.(kind, { address, requestId, host: sent('host'), origin: sent('origin') })
   }
 
   #record(context: Context, response: Response | undefined): void {

@@ -15,7 +15,7 @@ afterAll(async () => {
   await origin.stop()
 })
 const ask = (url: string) => gateway.json('/fetcher', { method: 'POST', body: { url } })
-const warnings = () => gateway.log.filter(({ plugin, message, level }) => plugin === 'kernel' && message.startsWith('security:') && level === 'warn')
+const warnings = () => gateway.log.filter(({ plugin, message, level }) => plugin === 'audit' && message.startsWith('security:') && level === 'warn')
 
 test('another plugin fetches through it what the config allows', async () => {
   const answer = await gateway.fetch('/fetcher', {
@@ -32,7 +32,7 @@ test('a refusal is told to the operator, and one who is refused in a loop once i
   for (let n = 0; n < 3; n++) expect((await ask('http://169.254.169.254/?secret=1')).status).toBe(403)
   expect(warnings().slice(before)).toEqual([
     {
-      plugin: 'kernel',
+      plugin: 'audit',
       level: 'warn',
       message: 'security: egress_refused',
       properties: { reason: 'address', host: '169.254.169.254', address: '169.254.169.254', kind: 'metadata', purpose: 'fetcher' },

@@ -1,6 +1,7 @@
 /** The plugin `egress`: the one way to addresses that come from outside. */
 import { lookup } from 'node:dns/promises'
-import { definePlugin, kernel } from 'portico'
+import { definePlugin } from 'portico'
+import { security } from 'portico/plugins/audit'
 import { egressConfig } from './config.ts'
 import { egress as egressRef } from './contract.ts'
 import { createEgress } from './egress.ts'
@@ -20,7 +21,7 @@ export default definePlugin({
   // An entry that opens something else than was meant is an error of the start.
   onFailure: 'abort',
 
-  requires: { kernel },
+  optional: { security },
   setup(ctx) {
     const lastTold = new Map<string, number>()
     /** The one place that tells the operator of a refusal. Who is refused in a loop is told of once in ten seconds. */
@@ -31,7 +32,8 @@ export default definePlugin({
       if (now - (lastTold.get(key) ?? Number.NEGATIVE_INFINITY) < quietMs) return
       if (lastTold.size >= maxRemembered) lastTold.clear()
       lastTold.set(key, now)
-      ctx.services.kernel.warn('egress_refused', { ...refusal, host })
+      if (ctx.services.security) ctx.services.security.warn('egress_refused', { ...refusal, host })
+      else ctx.log.warn('An address was refused', { ...refusal, host })
     }
     const resolve = async (name: string) => (await lookup(name, { all: true })).map(({ address }) => address)
     return { services: { egress: createEgress({ config: ctx.config, signal: ctx.signal, resolve, refused }) } }

@@ -1,6 +1,7 @@
 import { expect, test } from 'bun:test'
 import { admin, definePlugin, guard, rpc } from 'portico'
 import { startTestGateway } from 'portico/testkit'
+import audit from './index.ts'
 
 const plugin = definePlugin({
   id: 'audited',
@@ -17,7 +18,7 @@ const plugin = definePlugin({
 })
 
 test('every change by an administrator is an event: who, what, from where; reading, using and being refused are none', async () => {
-  await using gateway = await startTestGateway({ only: [plugin], listen: true })
+  await using gateway = await startTestGateway({ only: [plugin, audit], listen: true })
   for (const [method, path, as] of [
     ['GET', '/audited/read', undefined],
     ['POST', '/audited/use', undefined],
@@ -39,7 +40,7 @@ test('every change by an administrator is an event: who, what, from where; readi
 })
 
 test('a foreign Host or Origin is told of, once in a while', async () => {
-  await using gateway = await startTestGateway({ only: [plugin], listen: true })
+  await using gateway = await startTestGateway({ only: [plugin, audit], listen: true })
   for (let n = 0; n < 3; n++) await (await gateway.fetch('/audited/read', { headers: { origin: 'https://evil.example' } })).text()
   const { data } = await gateway.events.waitFor('security:warn')
   expect(data).toMatchObject({ kind: 'foreign_origin', details: { origin: 'https://evil.example', address: '127.0.0.1' } })

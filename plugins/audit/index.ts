@@ -1,0 +1,47 @@
+/** The plugin `audit`: events of who changed what, and of what may be an attack. */
+import { admin, defineEvent, definePlugin, kernel, t } from 'portico'
+import { type Security, security } from './contract.ts'
+import { createWarnings } from './warnings.ts'
+
+const auditEvent = defineEvent(
+  'audit:event',
+  t.Object({ who: t.String(), via: t.String(), address: t.String(), method: t.String(), route: t.String(), status: t.Integer(), requestId: t.String() }),
+  { scope: admin, durable: true, summary: 'Somebody who was let in changed something: who, what, from where' },
+)
+const securityWarn = defineEvent('security:warn', t.Object({ kind: t.String(), details: t.Record(t.String(), t.String()) }), {
+  scope: admin,
+  durable: true,
+  summary: 'Credentials are guessed, a foreign Host or Origin came, an address was refused. At most one per kind and address in ten seconds',
+})
+
+export default definePlugin({
+  id: 'audit',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Tells who changed what, and what may be an attack',
+  events: [auditEvent, securityWarn],
+  requires: { kernel },
+  provides: { security },
+
+  setup(ctx) {
+    const { onRequest, redact, database } = ctx.services.kernel
+    /** Nobody waits for it, and it belongs to nobody's transaction. */
+    const aside = (publish: () => Promise<void>) =>
+      void database.outsideTransaction(publish).catch((error: unknown) => ctx.log.warn('An event could not be published', { error }))
+
+    const warn: Security['warn'] = (kind, details) => {
+      const told = Object.fromEntries(Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, redact(value).slice(0, 200)]])))
+      ctx.log.warn(`security: ${kind}`, told)
+      aside(async () => ctx.publish(securityWarn, { kind, details: told }))
+    }
+    ctx.defer(
+      onRequest(({ audited, principal, address, method, route, status, requestId }) => {
+        if (!audited) return
+        const data = { who: principal.id, via: principal.via, address, method, route, status, requestId }
+        aside(async () => ctx.publish(auditEvent, data))
+      }),
+    )
+    ctx.defer(onRequest(createWarnings(ctx.clock.now, warn)))
+    return { services: { security: { warn } } }
+  },
+})
