@@ -11,6 +11,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   'event-log': () => import('./event-log/index.ts'),
   // Before the others, so that it catches what they throw until they have ended.
   diagnostics: () => import('./diagnostics/index.ts'),
+  sockets: () => import('./sockets/index.ts'),
   audit: () => import('./audit/index.ts'),
   limits: () => import('./limits/index.ts'),
   'auth-token': () => import('./auth-token/index.ts'),
@@ -41,6 +42,7 @@ export const infrastructure: Readonly<Record<string, string>> = {
   pglite: 'database-server',
   database: 'database',
   'event-log': 'event-log',
+  sockets: 'socket-server',
 }
 
 /** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */

@@ -82,7 +82,7 @@ describe('the event log', () => {
     const steps: string[] = []
     const { plugins, records } = createMemoryLog(steps)
     const gateway = await startTestGateway({ only: [talker(steps), ...plugins] })
-    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['data-folder', 'pglite', 'database', 'shelves', 'memory-log', 'talker'])
+    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['data-folder', 'pglite', 'database', 'shelves', 'memory-log', 'sockets', 'talker'])
     await gateway.stop()
     expect(steps).toEqual(['shelves', 'log', 'log starts', 'talker', 'heard 1', 'talker undone', 'heard 2', 'log undone', 'shelves undone', 'log stops'])
     const plugin = ({ type, data }: EventRecord) => `${type} ${JSON.parse(data).plugin ?? JSON.parse(data).n}`
@@ -94,9 +94,10 @@ describe('the event log', () => {
         'plugin:ready database',
         'plugin:ready shelves',
         'plugin:ready memory-log',
+        'plugin:ready sockets',
         'plugin:ready talker',
       ],
-      ...['talker:said 2', 'plugin:stopped talker', 'plugin:stopped memory-log', 'plugin:stopped shelves'],
+      ...['talker:said 2', 'plugin:stopped talker', 'plugin:stopped sockets', 'plugin:stopped memory-log', 'plugin:stopped shelves'],
     ])
   })
 
@@ -104,9 +105,9 @@ describe('the event log', () => {
     const steps: string[] = []
     await using gateway = await startTestGateway({ only: [talker(steps)] })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
-      ...['data-folder ready', 'pglite ready', 'database ready', 'event-log ready', 'talker ready'],
+      ...['data-folder ready', 'pglite ready', 'database ready', 'event-log ready', 'sockets ready', 'talker ready'],
     ])
-    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 6)
+    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 7)
     expect(steps).toEqual(['talker', 'heard 1'])
   })
 
@@ -143,6 +144,6 @@ describe('the event log', () => {
       },
     })
     await using gateway = await startTestGateway({ only: [early, plugins[1] as never] })
-    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(Array.from({ length: 5 }, () => 'ready'))
+    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(Array.from({ length: 6 }, () => 'ready'))
   })
 })

@@ -55,9 +55,9 @@ describe('the database of a gateway', () => {
     const url = '[database]\nurl = "postgres://127.0.0.1:1/x"\n'
     const other = definePlugin({ ...base, id: 'other', setup: () => {} })
     expect(await idsOf('')).toContain('pglite')
-    expect(await idsOf('', [other])).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'other'])
+    expect(await idsOf('', [other])).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'sockets', 'other'])
     expect(await idsOf(url)).not.toContain('pglite')
-    expect(await idsOf(url, [other])).toEqual(['data-folder', 'database', 'event-log', 'other'])
+    expect(await idsOf(url, [other])).toEqual(['data-folder', 'database', 'event-log', 'sockets', 'other'])
     expect((await planOf(`${url}[pglite]\nsilenceMs = "x"\n`)).problems).toEqual([])
     const database = await postgres.newDatabase()
     await using gateway = await startTestGateway({ only: [other], databaseUrl: database })
@@ -65,6 +65,7 @@ describe('the database of a gateway', () => {
       ['data-folder', 'ready'],
       ['database', 'ready'],
       ['event-log', 'ready'],
+      ['sockets', 'ready'],
       ['other', 'ready'],
     ])
     expect([gateway.gateway.kernel.database.kind, gateway.gateway.socketPath, existsSync(join(gateway.dataDir, 'db'))]).toEqual(['postgres', null, false])
@@ -104,6 +105,7 @@ describe('the database of a gateway', () => {
       ['own-server', 'ready'],
       ['database', 'ready'],
       ['event-log', 'ready'],
+      ['sockets', 'ready'],
       ['user', 'ready'],
     ])
     expect(gateway.gateway.socketPath).toContain('.s.PGSQL.5432')

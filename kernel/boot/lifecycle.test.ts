@@ -56,6 +56,7 @@ describe('plugins live', () => {
       'pglite ready',
       'database ready',
       'event-log ready',
+      'sockets ready',
       'broken failed',
       'dependent blocked',
       'healthy ready',

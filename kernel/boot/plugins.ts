@@ -6,6 +6,7 @@ import type { PluginChange, PluginState } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
+import type { ServiceRef } from '../contract/refs.ts'
 import type { CompiledGroup } from '../http/compile.ts'
 import { assembleTable, type RouteTable, type TableEntry } from '../http/table.ts'
 import { Instance, type InstanceHost } from './instance.ts'
@@ -38,6 +39,11 @@ export class Plugins {
   /** By id, in the plan's order. */
   get running(): Instances {
     return this.#running
+  }
+
+  /** What one of them provides. */
+  service<T>({ id }: ServiceRef<T>): T | undefined {
+    return serviceOf(this.#running, id) as T | undefined
   }
 
   /** Sets up all of them but those that are `ready`. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
@@ -148,8 +154,7 @@ export class Plugins {
     const problems: Problem[] = []
     const running = new Map<string, Promise<void>>()
     let opening: Promise<void> | undefined
-    const service = (id: string) =>
-      this.#host.kernelService(id) ?? [...all.values()].map((each) => (each.isUp ? each.services().get(id) : undefined)).find((found) => found !== undefined)
+    const service = (id: string) => this.#host.kernelService(id) ?? serviceOf(all, id)
     for (const instance of fresh) {
       const { plugin, needs, after } = instance.planned
       const setUp = async () => {
@@ -221,6 +226,10 @@ const stateEvents = { ready: pluginReady, failed: pluginFailed, blocked: pluginB
 
 function assemble(instances: Instances): { table: RouteTable; problems: Problem[] } {
   return assembleTable([...instances.values()].map(tableEntry))
+}
+
+function serviceOf(instances: Instances, id: string): unknown {
+  return [...instances.values()].map((each) => (each.isUp ? each.services().get(id) : undefined)).find((found) => found !== undefined)
 }
 
 /** The table's entry for a plugin as it stands. */

@@ -12,6 +12,7 @@ import { type RequestLimit, requestLimits } from '../contract/limits.ts'
 import type { Clock, Plugin } from '../contract/plugin.ts'
 import { type AuthMethod, authMethods } from '../contract/principal.ts'
 import { formatProblem, PlanError, type Problem } from '../contract/problem.ts'
+import { socketServer } from '../contract/socket.ts'
 import { Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import { currentRuntime } from '../runtime/index.ts'
@@ -132,6 +133,7 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
   const http = new Http({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
+    socketServer: () => plugins.service(socketServer),
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
     clock,
     boundToLoopback: isLoopbackHost(config.host),
@@ -195,7 +197,8 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
     await reloading
     await http.drain(running.plan.resolved.gateway.shutdownDeadlineMs)
   })
-  const listening = options.listen === false ? undefined : await listen({ http, config, runtime, log: logFor('kernel') })
+  const listening =
+    options.listen === false ? undefined : await listen({ http, config, runtime, hooks: plugins.service(socketServer)?.hooks, log: logFor('kernel') })
   if (listening) undo.splice(-1, 0, listening.close)
 
   let stopping: Promise<void> | undefined

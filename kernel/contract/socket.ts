@@ -1,6 +1,8 @@
 /** WebSockets as plugins see them. */
+import type { Hooks } from 'crossws'
 import type { Principal } from './principal.ts'
-import type { ScopeRef } from './refs.ts'
+import { defineService, type ScopeRef } from './refs.ts'
+import type { RequestContext } from './request.ts'
 
 /** One connection. */
 export interface Socket {
@@ -28,3 +30,26 @@ export interface SocketRoute {
   message?(socket: Socket, data: string | Uint8Array): void | Promise<void>
   close?(socket: Socket, code: number, reason: string): void | Promise<void>
 }
+
+/** A request that was let in to a socket's path. */
+export interface Upgrade {
+  readonly route: SocketRoute
+  readonly context: RequestContext
+  /** Its URL and headers; `contextOf` knows it. */
+  readonly request: Request
+  /** Makes it a socket, whose hooks find `carried` as the peer's `context`. Resolves to what is answered; anything else than 101, or nothing, = it failed. */
+  accept(carried: object): Promise<Response | undefined>
+  /** Tells of what a hook of the route could not do. */
+  report(what: string, error: unknown): void
+}
+
+/** What makes sockets of requests, and drives them. */
+export interface SocketServer {
+  /** Of every socket, as the runtimes' adapters call them. */
+  readonly hooks: Partial<Hooks>
+  /** Holds the connection of `context` until it ends. @throws GatewayError `rate_limit_exceeded` when its caller holds too many */
+  upgrade(upgrade: Upgrade): Promise<Response>
+}
+
+/** Provided by one plugin; without it the sockets of all others are 503. */
+export const socketServer = defineService<SocketServer>('socket-server')

@@ -1,5 +1,4 @@
 /** The way of a request: context, door, table, gate, limits, body, the group's app under its deadline, and one place for errors. */
-import type { Hooks } from 'crossws'
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
@@ -8,17 +7,17 @@ import type { RequestLimit } from '../contract/limits.ts'
 import type { Clock } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
+import { type SocketRoute, type SocketServer, socketServer } from '../contract/socket.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
-import type { CompiledGroup } from './compile.ts'
+import type { CompiledGroup, Target } from './compile.ts'
 import { Connections } from './connections.ts'
 import { Context, type ContextHost } from './context.ts'
 import { Door, preflightHeaders } from './door.ts'
 import { type ErrorMapping, errorResponse } from './errors.ts'
 import { Gate } from './gate.ts'
 import { finishHeaders } from './response.ts'
-import { socketHooks, upgrade } from './sockets.ts'
 import { assembleTable } from './table.ts'
 import { watched } from './watched.ts'
 
@@ -29,6 +28,8 @@ export interface HttpOptions extends ErrorMapping {
   authMethods(): readonly AuthMethod[]
   /** In order; read at each request. */
   requestLimits(): readonly RequestLimit[]
+  /** Undefined while nothing makes sockets. */
+  socketServer(): SocketServer | undefined
   readonly clock: Clock
   readonly boundToLoopback: boolean
 }
@@ -37,8 +38,6 @@ const stopRetrySeconds = 5
 
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
-  /** What the runtime gives to crossws. */
-  readonly hooks: Partial<Hooks> = socketHooks
   /** The routes in force. Others may be put in their place, for every request that comes from then on. */
   table = assembleTable([]).table
   readonly #options: HttpOptions
@@ -201,7 +200,7 @@ export class Http {
     const { target } = context
     if (!target) return this.#unmatched(context)
     const { options, app } = target.group
-    if (!app) return upgrade(context, this.#options.onError)
+    if (!app) return this.#upgrade(context, target)
     const request = limitBody(context, target, this.#config.httpBodyLimitBytes)
     if (options.stream) {
       // The handler of a stream would run without end to learn what HEAD wants to know.
@@ -210,6 +209,19 @@ export class Http {
     }
     setContext(request, context)
     return app.fetch(request)
+  }
+
+  #upgrade(context: Context, { group, socket, template }: Target): Promise<Response> {
+    const server = this.#options.socketServer()
+    if (!server) throw new GatewayError('plugin_unavailable', `What makes sockets, "${socketServer.id}", is not running.`, { retryAfter: stopRetrySeconds })
+    // The runtimes' own request is spent by the upgrade.
+    const request = new Request(context.url, { headers: context.request.headers })
+    setContext(request, context)
+    return server.upgrade({
+      ...{ context, request, route: socket as SocketRoute },
+      accept: async (carried) => context.peer.upgrade?.(carried),
+      report: (what, error) => this.#options.onError(group.plugin, `socket ${template} ${what}`, error),
+    })
   }
 
   #inTime(context: Context, answer: Promise<Response>): Promise<Response> {

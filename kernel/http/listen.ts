@@ -3,6 +3,7 @@ import { unwatchFile, watchFile } from 'node:fs'
 import { type GatewayConfig, readTls, type TlsFiles } from '../config/index.ts'
 import type { Logger } from '../contract/plugin.ts'
 import { formatProblem } from '../contract/problem.ts'
+import type { SocketServer } from '../contract/socket.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import type { Http } from './http.ts'
 
@@ -11,6 +12,8 @@ export interface ListenOptions {
   readonly http: Http
   readonly config: GatewayConfig
   readonly runtime: Runtime
+  /** Of sockets. */
+  readonly hooks?: SocketServer['hooks']
   readonly log: Logger
 }
 
@@ -18,10 +21,10 @@ export interface ListenOptions {
 const lookMs = 1_000
 
 /** Opens the listener. `close` ends it and what is still connected. */
-export async function listen({ http, config, runtime, log }: ListenOptions): Promise<{ readonly url: string; close(): Promise<void> }> {
+export async function listen({ http, config, runtime, hooks = {}, log }: ListenOptions): Promise<{ readonly url: string; close(): Promise<void> }> {
   const { host, port, httpBodyLimitBytes: maxBodyBytes, tls: files } = config
   const tls = files && readTls(files)
-  const server = await runtime.serve({ host, port, maxBodyBytes, tls, handle: (request, peer) => http.handle(request, peer), hooks: http.hooks })
+  const server = await runtime.serve({ host, port, maxBodyBytes, tls, handle: (request, peer) => http.handle(request, peer), hooks })
   http.setOrigin(server.host, server.port, tls !== undefined)
   const unwatch = files && watch(files, () => renew(files))
 

@@ -5,6 +5,7 @@ import { compilePlugin } from '../../kernel/http/compile.ts'
 import { Http } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'
 import { currentRuntime } from '../../kernel/runtime/index.ts'
+import { socketHooks, upgrade } from '../../plugins/sockets/live-socket.ts'
 
 const notes: string[] = []
 const runtime = await currentRuntime()
@@ -24,6 +25,7 @@ const http = new Http({
             : null,
     },
   ],
+  socketServer: () => ({ hooks: socketHooks, upgrade }),
   requestLimits: () => [],
   clock: { now: Date.now, sleep: async () => {} },
   boundToLoopback: true,
@@ -125,7 +127,7 @@ if (problems.length + conflicts.length > 0) throw new Error(JSON.stringify([prob
 http.table = table
 const listener = await runtime.serve({
   ...{ host: '127.0.0.1', port: 0, maxBodyBytes: 100_000 },
-  ...{ handle: (request, peer) => http.handle(request, peer), hooks: http.hooks },
+  ...{ handle: (request, peer) => http.handle(request, peer), hooks: socketHooks },
 })
 http.setOrigin(listener.host, listener.port)
 console.log(JSON.stringify({ port: listener.port, runtime: `${runtime.name} ${runtime.version}` }))

@@ -1,11 +1,6 @@
-/** WebSockets: upgrades of requests that were let in, hooks under the kernel's guard, and an end for every connection. */
+/** WebSockets: upgrades of requests that were let in, hooks under guard, and an end for every connection. */
 import type { Hooks, Peer as WirePeer } from 'crossws'
-import type { Principal } from '../contract/principal.ts'
-import { setContext } from '../contract/request.ts'
-import type { Socket, SocketRoute } from '../contract/socket.ts'
-import type { Target } from './compile.ts'
-import type { Context } from './context.ts'
-import type { Report } from './errors.ts'
+import type { Principal, Socket, SocketRoute, Upgrade } from 'portico'
 
 const [maxBehind, defaultMaxMessage] = [1_048_576, 1_048_576]
 const ends: Record<'revoked' | 'stopping', [number, string]> = { revoked: [4001, 'credential revoked'], stopping: [1001, 'the gateway stops'] }
@@ -23,10 +18,10 @@ export const socketHooks: Partial<Hooks> = {
 }
 
 /** Makes the request a socket of its target. Throws 429 when its caller holds too many. */
-export async function upgrade(context: Context, report: Report): Promise<Response> {
-  const socket = new LiveSocket(context, report)
-  socket.release = context.hold('events', (reason) => socket.close(...ends[reason]))
-  const answer = await context.peer.upgrade?.({ socket })
+export async function upgrade(asked: Upgrade): Promise<Response> {
+  const socket = new LiveSocket(asked)
+  socket.release = asked.context.hold('events', (reason) => socket.close(...ends[reason]))
+  const answer = await asked.accept({ socket })
   if (answer && answer.status !== 101) socket.ended(1006, '')
   return answer as Response
 }
@@ -42,15 +37,12 @@ class LiveSocket implements Socket {
   #peer: WirePeer | undefined
   #isEnded = false
 
-  constructor(context: Context, report: Report) {
+  constructor({ context, request, route, report }: Upgrade) {
     this.principal = context.principal
     this.requestId = context.requestId
-    // The runtimes' own request is spent by the upgrade.
-    this.request = new Request(context.url, { headers: context.request.headers })
-    setContext(this.request, context)
-    const { group, socket, template } = context.target as Target
-    this.#route = socket as SocketRoute
-    this.#report = (what, error) => report(group.plugin, `socket ${template} ${what}`, error)
+    this.request = request
+    this.#route = route
+    this.#report = report
   }
 
   get behind(): number {
