@@ -130,7 +130,7 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
   const runtime = await currentRuntime()
   for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
 
-  const http = new Http({
+  const http: Http = new Http({
     config,
     authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
     socketServer: () => plugins.service(socketServer),
@@ -141,7 +141,7 @@ async function run({ host, bus, slots, faults, database, socketPath, instances }
     onError: faults.report,
   })
   http.setOrigin(config.host, config.port || defaultPort)
-  const plugins = new Plugins({
+  const plugins: Plugins = new Plugins({
     ...host,
     migrate: database.migrate,
     kernelService: (id) => (id === 'kernel' ? kernel : undefined),
