@@ -31,6 +31,7 @@ const child = Bun.spawn([process.execPath, 'test', '--parallel=2', '--timeout=60
     BUN_CONFIG_MAX_HTTP_REQUESTS: '4096',
     // No test lives long enough for the last tier of the compiler to pay.
     BUN_JSC_useOMGJIT: '0',
+    DENO_V8_FLAGS: '--liftoff-only',
     BUN_JSC_useConcurrentGC: '0',
   },
 })
