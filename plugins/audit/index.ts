@@ -35,8 +35,9 @@ export default definePlugin({
       aside(async () => ctx.publish(securityWarn, { kind, details: told }))
     }
     ctx.defer(
-      onRequest(({ audited, principal, address, method, route, status, requestId }) => {
-        if (!audited) return
+      onRequest((record) => {
+        if (!record.audited) return
+        const { principal, address, method, route, status, requestId } = record
         const data = { who: principal.id, via: principal.via, address, method, route, status, requestId }
         aside(async () => ctx.publish(auditEvent, data))
       }),

@@ -8,8 +8,10 @@ const maxWarned = 100
 /** Makes the listener. What a client sent is cut to 200 characters. */
 export function createWarnings(now: () => number, warn: Security['warn']): (record: RequestRecord) => void {
   const warned = new Map<string, number>()
-  return ({ security, address, requestId, request: { headers } }) => {
+  return (record) => {
+    const { security } = record
     if (security === undefined) return
+    const { address, requestId, request } = record
     const at = now()
     const key = `${security} ${address}`
     for (const [old, until] of warned) {
@@ -18,7 +20,7 @@ export function createWarnings(now: () => number, warn: Security['warn']): (reco
     }
     if (warned.has(key) || warned.size >= maxWarned) return
     warned.set(key, at + quietMs)
-    const sent = (name: string) => headers.get(name)?.slice(0, 200)
+    const sent = (name: string) => request.headers.get(name)?.slice(0, 200)
     warn(security, { address, requestId, host: sent('host'), origin: sent('origin') })
   }
 }
