@@ -1,30 +1,30 @@
 import { describe, expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
-import { defineEvent, definePlugin, defineService, type EventLog, type EventRecord, eventLog, type LoggedEvent, type LogSink, rpc, t } from 'portico'
+import { type DurableLog, defineEvent, definePlugin, defineService, type EventDelivery, type GatewayEvent, rpc, t } from 'portico'
+import { type EventLog, eventLog } from 'portico/plugins/event-log'
 import { startTestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
 import { planGateway } from './start.ts'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
 const said = defineEvent('talker:said', t.Object({ n: t.Integer() }), { scope: rpc, durable: true })
-const shelf = defineService<{ put(record: EventRecord): bigint }>('shelf')
+const shelf = defineService<{ put(event: GatewayEvent): bigint }>('shelf')
 
 /** A log in memory, and the order in which it was driven. */
 function createMemoryLog(steps: string[]) {
-  const records: EventRecord[] = []
-  const put = (record: EventRecord) => BigInt(records.push(record))
-  const provide = (put: (record: EventRecord) => bigint): EventLog => {
-    let sink: LogSink | undefined
+  const records: GatewayEvent[] = []
+  const put = (event: GatewayEvent) => BigInt(records.push(event))
+  const provide = (put: (event: GatewayEvent) => bigint): EventLog => {
+    let deliver: Parameters<DurableLog['start']>[0] = () => {}
     return {
       async start(given) {
         steps.push('log starts')
-        sink = given
+        deliver = given
       },
-      async write(record) {
-        const { type, source, time, uid, principal, data } = record
-        const id = put(record)
-        const event = { type, source, time, uid, id: `0-${id}`, data: JSON.parse(data) }
-        sink?.deliver([{ type, principal: principal ?? undefined, id, json: data, event, forms: {} } satisfies LoggedEvent])
+      async write(event) {
+        const id = put(event)
+        const { type, principal, data } = event
+        deliver([{ type, principal, id, json: JSON.stringify(data), event: { ...event, id: `0-${id}` }, forms: {} } satisfies EventDelivery])
       },
       subscribe: () => () => {},
       head: () => BigInt(records.length),
@@ -85,7 +85,7 @@ describe('the event log', () => {
     expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['data-folder', 'pglite', 'database', 'shelves', 'memory-log', 'sockets', 'talker'])
     await gateway.stop()
     expect(steps).toEqual(['shelves', 'log', 'log starts', 'talker', 'heard 1', 'talker undone', 'heard 2', 'log undone', 'shelves undone', 'log stops'])
-    const plugin = ({ type, data }: EventRecord) => `${type} ${JSON.parse(data).plugin ?? JSON.parse(data).n}`
+    const plugin = ({ type, data }: GatewayEvent<string, any>) => `${type} ${data.plugin ?? data.n}`
     expect(records.map(plugin)).toEqual([
       ...[
         'talker:said 1',

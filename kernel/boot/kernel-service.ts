@@ -36,7 +36,7 @@ export function createKernelService({ running, plugins, http, bus, database, slo
     plugins: () => running().plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
     routes: () => http.table.routes,
     routeGroups: () => http.table.groups,
-    eventTypes: () => running().plan.events,
+    eventTypes: bus.types,
     scopes: () => running().plan.scopes,
     stats() {
       const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
@@ -59,7 +59,6 @@ export function createKernelService({ running, plugins, http, bus, database, slo
       }
     },
     revoke: (via) => http.revoke(via),
-    eventView: bus.view,
     subscribeAll: bus.subscribeAll,
   }
 }

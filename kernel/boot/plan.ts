@@ -2,7 +2,7 @@
 import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
 import { database, databaseServer, dataFolder } from '../contract/database.ts'
-import { eventLog } from '../contract/event-log.ts'
+import { durableLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import type { Plugin } from '../contract/plugin.ts'
@@ -50,11 +50,11 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const services = claim<ServiceRef>('service', [kernel], ({ provides = {} }) => Object.values(provides))
   const slots = claim<SlotRef>('slot', [authMethods, requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
   claim<string>('root', [], ({ paths = [] }) => paths)
-  const ground = [...foundation, eventLog.id].map((id) => [id, services.get(id)?.owner] as const)
+  const ground = [...foundation, durableLog.id].map((id) => [id, services.get(id)?.owner] as const)
   for (const [where, owner] of ground)
     if (owner === undefined && where !== databaseServer.id)
       problems.push({ where, what: 'no loaded plugin provides this service, and no gateway runs without it' })
-  const log = services.get(eventLog.id)?.owner
+  const log = services.get(durableLog.id)?.owner
 
   const ownersOf = (where: string, refs: readonly { id: string }[], owned: Owned<unknown>, missing?: string) =>
     refs.flatMap(({ id: key }) => {

@@ -1,7 +1,7 @@
 /** The plugins that run: set up in dependency order, changed beside each other, stopped; and the events and states that go with it. */
 import { isDeepStrictEqual } from 'node:util'
 import { GatewayError } from '../contract/errors.ts'
-import { type EventLog, eventLog } from '../contract/event-log.ts'
+import { type DurableLog, durableLog } from '../contract/event-log.ts'
 import type { PluginChange, PluginState } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
@@ -163,9 +163,9 @@ export class Plugins {
         try {
           if (plugin.migrations) await this.#host.migrate(plugin.id, plugin.migrations)
           problems.push(...(await instance.setup(service)))
-          const log = instance.services().get(eventLog.id)
+          const log = instance.services().get(durableLog.id)
           // Beside the other set-ups: what they publish waits in its outbox.
-          if (log) opening = this.#host.bus.open(log as EventLog).catch((error: unknown) => this.#fail(instance, 'setup', error))
+          if (log) opening = this.#host.bus.open(log as DurableLog).catch((error: unknown) => this.#fail(instance, 'setup', error))
         } catch (error) {
           await this.#fail(instance, 'setup', error)
         }
@@ -245,7 +245,7 @@ function block(instance: Instance, missing: string): void {
 
 /** What everything stands on cannot be exchanged while it runs. */
 function isFoundation(planned: PlannedPlugin): boolean {
-  return isProvider(planned, ...foundation, eventLog.id)
+  return isProvider(planned, ...foundation, durableLog.id)
 }
 
 function reasons(instances: readonly Instance[]): string {
@@ -259,7 +259,7 @@ const closed: readonly string[] = [authMethods.id, requestLimits.id]
 function refuseIfFatal(instances: readonly Instance[]): void {
   const fatal = instances.filter(
     ({ isUp, planned }) =>
-      !isUp && (planned.onFailure === 'abort' || isProvider(planned, eventLog.id) || (planned.plugin.adds ?? []).some(({ id }) => closed.includes(id))),
+      !isUp && (planned.onFailure === 'abort' || isProvider(planned, durableLog.id) || (planned.plugin.adds ?? []).some(({ id }) => closed.includes(id))),
   )
   if (fatal.length === 0) return
   throw new GatewayError('plugin_failed', `The gateway does not start without ${reasons(fatal)}; mend it, or switch it off with enabled = false.`)

@@ -3,15 +3,13 @@ import type { DatabaseAccess } from '../contract/database.ts'
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
-import type { EventDelivery, EventLog } from '../contract/event-log.ts'
-import type { EventTypeInfo, EventView, KernelStats } from '../contract/kernel-service.ts'
+import type { DurableLog, EventDelivery } from '../contract/event-log.ts'
+import type { EventTypeInfo, KernelStats } from '../contract/kernel-service.ts'
 import type { Clock, ListenOptions, Logger, PublishOptions } from '../contract/plugin.ts'
-import type { Principal } from '../contract/principal.ts'
 import type { EventRef } from '../contract/refs.ts'
 import { contextOf } from '../contract/request.ts'
-import { createCatalogue, type OwnedListener, type Topic } from './catalogue.ts'
+import { createCatalogue, misuse, type OwnedListener, type Topic } from './catalogue.ts'
 import { createUids } from './uid.ts'
-import { createView } from './view.ts'
 
 /** What the bus works with. */
 export interface BusOptions {
@@ -29,9 +27,11 @@ export interface BusOptions {
 export interface Bus {
   /** Replaces the whole catalogue. Listeners stay. */
   register(types: readonly EventTypeInfo[]): void
+  /** What was registered last. */
+  types(): readonly EventTypeInfo[]
   /**
-   * Publishes an event of `source`. Live: delivered before it returns. Durable: settles when its row is written.
-   * @throws GatewayError `plugin_failed`, at once and by name: not the owner, data that does not fit, a durable event without `tx` inside a transaction
+   * Publishes an event of `source`. Live: delivered before it returns. Durable: settles when the log has stored it.
+   * @throws GatewayError `plugin_failed`, at once and by name: not the owner, data that does not fit, a live event with `tx`, what the log does not take
    */
   publish(source: string, ref: EventRef, data: unknown, options?: PublishOptions): void | Promise<void>
   /** Listens; returns the undo. With `cursor` in order, at least once, on one process; order is kept per cursor and type. */
@@ -39,16 +39,12 @@ export interface Bus {
   on(owner: string, ref: EventRef, listener: (event: GatewayEvent<string, any>) => unknown, options?: ListenOptions): () => void
   /** Every event, live and durable, as it is delivered here; returns the undo. */
   subscribeAll(listener: (event: EventDelivery) => unknown): () => void
-  /** What the principal may see of the types that match. @throws GatewayError `validation_failed` on a malformed pattern */
-  view(principal: Principal, types?: readonly string[]): EventView
   /** Starts the log, once; from then on durable events flow. */
-  open(log: EventLog): Promise<void>
+  open(log: DurableLog): Promise<void>
   /** Resolves when what was published is in the log and delivered, and subscriptions are let go; at most some seconds. */
   stop(): Promise<void>
   stats(): KernelStats
 }
-
-const maxDataLength = 1024 * 1024
 
 /** Creates the bus. Listeners may come at once, durable events after `open`. */
 export function createBus({ log, clock, patienceMs = 300_000, database, onError }: BusOptions): Bus {
@@ -56,19 +52,15 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
   const nextUid = createUids()
   const counters = { 'bus.published.live': 0, 'bus.published.durable': 0, 'bus.delivered': 0 }
   let watchers: readonly OwnedListener<EventDelivery>[] = []
-  let durable: EventLog | undefined
+  let durable: Omit<DurableLog, 'start'> = { write: async () => notYet(), subscribe: notYet, stop: async () => {} }
   let [now, text, isNow] = [-1, '', false]
 
   function failed(owner: string, type: string, error: unknown): void {
-    report(owner, `listener of "${type}"`, error)
-  }
-
-  function report(owner: string, what: string, error: unknown): void {
     database().outsideTransaction(() => {
       try {
-        onError(owner, what, error)
+        onError(owner, `listener of "${type}"`, error)
       } catch (fault) {
-        log.error('A fault could not be reported', { owner, what, error, fault })
+        log.error('A fault could not be reported', { owner, type, error, fault })
       }
     })
   }
@@ -85,12 +77,16 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
     }
   }
 
-  function publishLive(topic: Topic, source: string, data: unknown, { subject, principal, request }: PublishOptions): void {
+  function stamped(type: string, source: string, data: unknown, { subject, principal, request }: PublishOptions): GatewayEvent {
+    return { type, data, uid: nextUid(), time: timestamp(), source, subject, principal, trace: request && contextOf(request).traceparent }
+  }
+
+  function publishLive({ type, listeners }: Topic, source: string, data: unknown, about: PublishOptions): void {
     counters['bus.published.live']++
-    if (topic.listeners.length === 0 && watchers.length === 0) return
-    const event: GatewayEvent = { type: topic.type, data, uid: nextUid(), time: timestamp(), source, subject, principal, trace: traceOf(request) }
-    counters['bus.delivered'] += topic.listeners.length
-    for (const listener of topic.listeners) tell(listener, event)
+    if (listeners.length === 0 && watchers.length === 0) return
+    const event = stamped(type, source, data, about)
+    counters['bus.delivered'] += listeners.length
+    for (const listener of listeners) tell(listener, event)
     if (watchers.length === 0) return
     const delivery = new LiveDelivery(event)
     for (const watcher of watchers) tell(watcher, delivery)
@@ -106,15 +102,8 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
     }
   }
 
-  async function publishDurable(type: string, source: string, data: string, about: PublishOptions): Promise<void> {
-    const { subject = null, principal = null, request, tx } = about
-    await running().write({ uid: nextUid(), type, source, subject, principal, trace: traceOf(request) ?? null, time: timestamp(), data }, tx)
+  const countDurable = () => {
     counters['bus.published.durable']++
-  }
-
-  function running(): EventLog {
-    if (durable) return durable
-    throw new GatewayError('unavailable', 'The event log does not run yet: only what it needs itself is set up before it, and has no durable events.')
   }
 
   const forgetNow = () => {
@@ -131,27 +120,19 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
   }
 
   return {
-    register: catalogue.register,
+    ...{ register: catalogue.register, types: catalogue.types },
     publish(source, ref, data, about = {}) {
       const topic = catalogue.checked(source, ref.type, data)
-      if (!topic.ref.durable) {
-        if (about.tx) throw misuse(source, ref.type, 'is live and cannot be part of a transaction: publish it after the commit, without tx')
-        const { inTransaction, outsideTransaction } = database()
-        return inTransaction() ? outsideTransaction(() => publishLive(topic, source, data, about)) : publishLive(topic, source, data, about)
-      }
-      if (!about.tx && database().inTransaction())
-        throw misuse(
-          source,
-          ref.type,
-          'was published inside a transaction without it: pass { tx }, so that the event exists exactly if the transaction commits',
-        )
-      return publishDurable(ref.type, source, toJson(source, ref.type, data, about), about)
+      if (topic.ref.durable) return durable.write(stamped(ref.type, source, data, about), about.tx).then(countDurable)
+      if (about.tx) throw misuse(source, ref.type, 'is live and cannot be part of a transaction: publish it after the commit, without tx')
+      const { inTransaction, outsideTransaction } = database()
+      return inTransaction() ? outsideTransaction(() => publishLive(topic, source, data, about)) : publishLive(topic, source, data, about)
     },
     on(owner, ref, listener, { cursor, from = 'now', deadline = 300_000 } = {}) {
       const { type } = ref
       if (cursor === undefined) return catalogue.listen(type, { owner, call: listener })
       if (!ref.durable) throw misuse(owner, type, 'is live and has no cursor: listen without one')
-      return running().subscribe({ owner, name: cursor, type, from, deadline, handle: listener })
+      return durable.subscribe({ owner, cursor, type, from, deadline, handle: listener })
     },
     subscribeAll(call) {
       const own = { owner: 'kernel', call }
@@ -160,16 +141,17 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
         watchers = watchers.filter((other) => other !== own)
       }
     },
-    view: (principal, types) => createView(catalogue, principal, types),
     async open(given) {
       durable = given
-      await given.start({ deliver, report })
+      await given.start(deliver)
     },
-    async stop() {
-      await durable?.stop()
-    },
+    stop: () => durable.stop(),
     stats: () => ({ gauges: {}, counters: { ...counters } }),
   }
+}
+
+function notYet(): never {
+  throw new GatewayError('unavailable', 'The event log does not run yet: only what it needs itself is set up before it, and has no durable events.')
 }
 
 /** A live event: it has no place in the log, and becomes JSON only when somebody wants it so. */
@@ -195,25 +177,4 @@ class LiveDelivery implements EventDelivery {
     this.#json ??= JSON.stringify(this.event.data) ?? 'null'
     return this.#json
   }
-}
-
-function traceOf(request: Request | undefined): string | undefined {
-  return request && contextOf(request).traceparent
-}
-
-function toJson(plugin: string, type: string, data: unknown, { subject, principal }: PublishOptions): string {
-  // What PostgreSQL cannot store would fail the events of others that share the insert.
-  if (subject?.includes('\0') || principal?.includes('\0')) throw misuse(plugin, type, 'has a subject or principal with a NUL in it: leave that out')
-  let json: string
-  try {
-    json = JSON.stringify(data) ?? 'null'
-  } catch (cause) {
-    throw misuse(plugin, type, 'has data that is not JSON: publish plain values', cause)
-  }
-  if (json.length > maxDataLength) throw misuse(plugin, type, 'has more than a megabyte of data: store it, and publish where it is')
-  return json
-}
-
-function misuse(plugin: string, type: string, what: string, cause?: unknown): GatewayError {
-  return new GatewayError('plugin_failed', `The event "${type}" ${what}.`, { plugin, cause })
 }

@@ -1,10 +1,9 @@
-/** The event types there are, who owns each, and who may see it. */
+/** The event types there are, who owns each, and who listens. */
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { EventTypeInfo } from '../contract/kernel-service.ts'
-import { hasScope, type Principal } from '../contract/principal.ts'
 import { nearestName } from '../contract/problem.ts'
-import { admin, type EventRef } from '../contract/refs.ts'
+import type { EventRef } from '../contract/refs.ts'
 import { compileCheck } from '../contract/schema.ts'
 
 /** A listener with the plugin that is told of its faults. */
@@ -30,7 +29,7 @@ export type Catalogue = ReturnType<typeof createCatalogue>
 /** An empty catalogue. Schemas are compiled at their first event: a tenth of a millisecond each. */
 export function createCatalogue() {
   const topics = new Map<string, Topic>()
-  let version = 0
+  let types: readonly EventTypeInfo[] = []
   const topic = (type: string): Topic => {
     const known = topics.get(type)
     if (known) return known
@@ -38,17 +37,12 @@ export function createCatalogue() {
     topics.set(type, made)
     return made
   }
-  const types = () => [...topics.values()].filter(({ ref }) => ref !== undefined).map(({ type }) => type)
 
   return {
-    /** Rises with each `register`. */
-    get version() {
-      return version
-    },
     /** The topic of a type, registered or not. */
     topic,
-    /** The registered types. */
-    types,
+    /** What was registered last: the same list until the next time. */
+    types: () => types,
     /** Adds a listener of the type; returns the undo. */
     listen(type: string, own: OwnedListener) {
       const entry = topic(type)
@@ -60,7 +54,7 @@ export function createCatalogue() {
     },
     /** Replaces the types. */
     register(owned: readonly EventTypeInfo[]) {
-      version++
+      types = owned
       const before = new Set(topics.values())
       for (const { owner, ref } of owned) {
         const entry = topic(ref.type)
@@ -77,23 +71,25 @@ export function createCatalogue() {
     /** The topic, once `source` owns the type and `data` is of its schema. @throws GatewayError `plugin_failed` */
     checked(source: string, type: string, data: unknown) {
       const entry = topics.get(type)
-      if (entry?.ref === undefined || entry.owner !== source) throw notOwned(source, type, entry?.owner, types())
+      if (entry?.ref === undefined || entry.owner !== source) throw notOwned(source, type, entry?.owner, types)
       entry.check ??= compileCheck(entry.ref.schema)
       const wrong = entry.check(data)
       if (wrong) throw invalid(source, type, wrong)
       return entry as Topic & { readonly ref: EventRef }
     },
-    /** True if the principal may see events of this type. Types that nobody owns now are for admins. */
-    allows: (principal: Principal, type: string) => hasScope(principal, topics.get(type)?.ref?.scope.id ?? admin.id),
   }
 }
 
-function notOwned(plugin: string, type: string, owner: string | undefined, known: readonly string[]): GatewayError {
+function notOwned(plugin: string, type: string, owner: string | undefined, types: readonly EventTypeInfo[]): GatewayError {
+  const known = types.map(({ ref }) => ref.type)
   const near = owner === undefined ? nearestName(type, known) : undefined
   const why = owner === undefined ? `no plugin declares it${near ? ` (did you mean "${near}"?)` : ''}` : `it belongs to ${owner}`
-  return new GatewayError('plugin_failed', `The event "${type}" cannot be published: ${why}. Declare it under events of the plugin that publishes it.`, {
-    plugin,
-  })
+  return misuse(plugin, type, `cannot be published: ${why}. Declare it under events of the plugin that publishes it`)
+}
+
+/** An error that names the plugin which used an event wrongly. `what` says how, and what to do. */
+export function misuse(plugin: string, type: string, what: string): GatewayError {
+  return new GatewayError('plugin_failed', `The event "${type}" ${what}.`, { plugin })
 }
 
 function invalid(plugin: string, type: string, { path, message }: { path: string; message: string }): GatewayError {

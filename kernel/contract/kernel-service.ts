@@ -3,9 +3,8 @@ import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
 import type { DatabaseAccess } from './database.ts'
 import type { SecurityKind } from './errors.ts'
-import type { EventDelivery, LogFilter } from './event-log.ts'
+import type { EventDelivery } from './event-log.ts'
 import type { Plugin } from './plugin.ts'
-import type { Principal } from './principal.ts'
 import { defineService, defineSlot, type EventRef, type ScopeRef } from './refs.ts'
 import type { RequestContext } from './request.ts'
 import type { JsonSchema, TSchema } from './schema.ts'
@@ -82,14 +81,6 @@ export interface ConfigSection {
   readonly aliases: readonly string[]
 }
 
-/** What one principal is shown of the events. */
-export interface EventView {
-  /** True if the event is for this principal, and among the types asked for. */
-  shows(event: EventDelivery): boolean
-  /** What to ask the log for. With patterns it names the types that plugins own now; administrators are shown those that nobody owns as well. */
-  filter(): LogFilter
-}
-
 /** Ids of the plugins that a change has touched. */
 export interface PluginChange {
   readonly started: readonly string[]
@@ -128,6 +119,7 @@ export interface Kernel {
   plugins(): readonly PluginInfo[]
   routes(): readonly RouteInfo[]
   routeGroups(): readonly RouteGroupInfo[]
+  /** The same list until plugins come or go. */
   eventTypes(): readonly EventTypeInfo[]
   scopes(): readonly { owner: string; ref: ScopeRef }[]
   stats(): KernelStats
@@ -150,8 +142,6 @@ export interface Kernel {
   report(plugin: string, what: string, error: unknown): void
   /** Ends every live connection of this credential and forgets its cached tokens. */
   revoke(via: string): void
-  /** What this principal may see of all events, or of those types: patterns `message:*`, `key:created`, `*`. Throws `GatewayError` on a malformed pattern. */
-  eventView(principal: Principal, types?: readonly string[]): EventView
   /** Every event of every plugin, live and durable, as it is delivered; returns the undo. */
   subscribeAll(listener: (event: EventDelivery) => void): () => void
 }

@@ -1,10 +1,12 @@
 /** The log on PostgreSQL or PGlite: an outbox that publishers write to, one appender that gives ids, a tail in memory, durable subscriptions. Design §5. */
-import type { Clock, DatabaseAccess, EventLog, KernelStats, Logger, LogSink } from 'portico'
+import type { Clock, DatabaseAccess, EventDelivery, KernelStats, Logger } from 'portico'
+import type { EventLog } from './contract.ts'
 import { readHead, readLog, readNewest } from './log.ts'
 import type { LogParts, LogPeriods } from './parts.ts'
 import { createPump } from './pump.ts'
+import { toRecord } from './record.ts'
 import { createTrimmer, type Retention } from './retention.ts'
-import { createSubscriptions } from './subscriptions.ts'
+import { createSubscriptions, type Report } from './subscriptions.ts'
 import { Tail } from './tail.ts'
 
 /** What the log works with. */
@@ -13,34 +15,39 @@ export interface EventLogOptions {
   readonly log: Logger
   readonly clock: Clock
   readonly retention: Retention
+  /** Hears what a durable subscription could not do. */
+  readonly report: Report
   readonly periods?: Partial<LogPeriods>
 }
 
 const stopMs = 5_000
 
 /** Creates it over migrated tables. */
-export function createEventLog({ retention, periods, ...given }: EventLogOptions): EventLog & { stats(): KernelStats } {
+export function createEventLog({ retention, periods, report, ...given }: EventLogOptions): EventLog & { stats(): KernelStats } {
   const { pool, kind } = given.database
   const tail = new Tail()
   const parts: LogParts = { ...given, tail, periods: { poll: 2_000, lease: kind === 'pglite' ? 60_000 : 4_000, save: 200, trim: 60_000, ...periods } }
-  let sink: LogSink = { deliver() {}, report() {} }
+  let deliver: (events: readonly EventDelivery[]) => void = () => {}
   let appended = 0
-  const subscriptions = createSubscriptions(parts, (...fault) => sink.report(...fault))
+  const subscriptions = createSubscriptions(parts, report)
   const trimmer = createTrimmer(parts, retention, () => appended)
   const pump = createPump(parts, (events) => {
     appended += events.length
-    sink.deliver(events)
+    deliver(events)
     if (subscriptions.count() > 0) subscriptions.wake(new Set(events.map(({ type }) => type)))
   })
 
   return {
-    async start(given) {
-      sink = given
+    async start(to) {
+      deliver = to
       await pump.start()
       await subscriptions.start()
       trimmer.start()
     },
-    write: (record, tx) => (tx ? pump.writeIn(tx, record) : pump.write(record)),
+    write(event, tx) {
+      const record = toRecord(event, !tx && given.database.inTransaction())
+      return tx ? pump.writeIn(tx, record) : pump.write(record)
+    },
     subscribe: subscriptions.add,
     head: () => tail.head,
     lastId: async () => (await readHead(pool)).head,

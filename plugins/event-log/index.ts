@@ -1,5 +1,6 @@
 /** The plugin `event-log`: keeps durable events in the gateway's own database, and hands them to those who listen. Another plugin may provide the same service. */
-import { definePlugin, eventLog, kernel, statSources, t } from 'portico'
+import { definePlugin, kernel, statSources, t } from 'portico'
+import { eventLog } from './contract.ts'
 import { createEventLog } from './event-log.ts'
 
 const config = t.Object({
@@ -22,7 +23,8 @@ export default definePlugin({
   onFailure: 'abort',
 
   setup(ctx) {
-    const log = createEventLog({ database: ctx.services.kernel.database, log: ctx.log, clock: ctx.clock, retention: ctx.config.retention })
+    const { database, report } = ctx.services.kernel
+    const log = createEventLog({ database, log: ctx.log, clock: ctx.clock, retention: ctx.config.retention, report })
     ctx.add(statSources, log.stats)
     return { services: { eventLog: log } }
   },

@@ -1,8 +1,10 @@
 /** What the log asks of the database; the functions it calls are in `migrations/`. */
 import { SQL } from 'drizzle-orm'
 import type pg from 'pg'
-import type { EventRecord, LogFilter, LoggedEvent, LogPage, Transaction } from 'portico'
+import type { Transaction } from 'portico'
+import type { LogFilter, LoggedEvent, LogPage } from './contract.ts'
 import { type LogRow, toLogged } from './logged.ts'
+import type { EventRecord } from './record.ts'
 
 const appendRows = 500
 const appendBytes = 1024 * 1024

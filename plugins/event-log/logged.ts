@@ -1,5 +1,7 @@
 /** An event of the log as it is handed round: its JSON goes from the row to its readers as it stands, and is parsed when a listener wants it. */
-import { type EventRecord, type GatewayEvent, type LoggedEvent, toCursor } from 'portico'
+import type { GatewayEvent } from 'portico'
+import { type LoggedEvent, toCursor } from './contract.ts'
+import type { EventRecord } from './record.ts'
 
 /** A record of the log, as `pg` gives it. */
 export interface LogRow extends Omit<EventRecord, 'time'> {

@@ -1,8 +1,10 @@
 /** Moves durable events: from their publishers to the outbox, from there to the log, and from the log, whoever appended, to `deliver` in one order. */
-import { type EventRecord, GatewayError, type LogFilter, type LoggedEvent, type Transaction } from 'portico'
+import { GatewayError, type Transaction } from 'portico'
+import type { LogFilter, LoggedEvent } from './contract.ts'
 import { startListening } from './listen.ts'
 import { appendOutbox, insertOutbox, insertOutboxIn, readHead, readLog, readNewest } from './log.ts'
 import { type LogParts, pause } from './parts.ts'
+import type { EventRecord } from './record.ts'
 
 /** Rows of one insert: their publishers wait together. */
 interface Batch extends PromiseWithResolvers<void> {

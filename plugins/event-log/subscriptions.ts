@@ -1,6 +1,7 @@
 /** Durable subscriptions: each event handled in order, one at a time, at least once, on one process, continuing at a stored cursor. */
 import { randomUUID } from 'node:crypto'
-import { type DurableListener, inTime, type LoggedEvent, type LogSink, toCursor } from 'portico'
+import { type DurableListener, inTime, type Kernel } from 'portico'
+import { type LoggedEvent, toCursor } from './contract.ts'
 import { type CursorKey, holdCursors, noteFailure, takeCursors } from './leases.ts'
 import { readLog } from './log.ts'
 import { type LogParts, later, pause } from './parts.ts'
@@ -36,8 +37,11 @@ const retries = 10
 const retryMs = 1_000
 const longestRetryMs = 60_000
 
+/** Hears what a subscription could not do, with the plugin that owns it. */
+export type Report = Kernel['report']
+
 /** The durable subscriptions of this process. */
-export function createSubscriptions({ database, log, clock, tail, periods }: LogParts, report: LogSink['report']) {
+export function createSubscriptions({ database, log, clock, tail, periods }: LogParts, report: Report) {
   const { pool, kind } = database
   const all = new Set<Subscription>()
   const counters = { retried: 0, dead: 0 }
@@ -206,7 +210,7 @@ export function createSubscriptions({ database, log, clock, tail, periods }: Log
     lagMs: () => Math.max(0, ...[...all].filter(({ hold, wake }) => hold && !wake).map(({ position }) => msOf(tail.head) - msOf(position))),
 
     /** Subscribes; returns the undo, after which no event begins any more. */
-    add({ owner, name, type, from, deadline, handle }: DurableListener): () => void {
+    add({ owner, cursor: name, type, from, deadline, handle }: DurableListener): () => void {
       const key: CursorKey = { owner, name, type }
       const one: Subscription = {
         ...{ key, id: JSON.stringify(key), handle, deadline, holder: randomUUID(), start: from === 'oldest' ? null : tail.head },

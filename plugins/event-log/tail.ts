@@ -1,5 +1,5 @@
 /** The newest part of the log in memory, bounded: what readers and subscriptions that keep up are served from. */
-import type { LoggedEvent, LogPage } from 'portico'
+import type { LoggedEvent, LogPage } from './contract.ts'
 
 const maxEvents = 4_096
 const maxSize = 4 * 1024 * 1024

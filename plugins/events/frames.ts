@@ -1,5 +1,6 @@
 /** Events as frames of an event stream, each encoded once and shared by all readers. */
-import { type EventDelivery, type GatewayEvent, toCursor } from 'portico'
+import type { EventDelivery, GatewayEvent } from 'portico'
+import { toCursor } from 'portico/plugins/event-log'
 import { encodeSse } from './sse.ts'
 
 /** How `data:` of an event stream looks. */

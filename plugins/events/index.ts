@@ -1,6 +1,7 @@
 /** The plugin `events`: the event stream over HTTP, recent activity, and tickets for browsers. */
-import { authMethods, definePlugin, eventLog, kernel, statSources } from 'portico'
+import { authMethods, definePlugin, kernel, statSources } from 'portico'
 import { endsConnections, keyChanged, keyRevoked, keyRotated, viaOfKey } from 'portico/plugins/auth-token'
+import { eventLog } from 'portico/plugins/event-log'
 import { activityRoutes, streamRoutes } from './routes.ts'
 import { tickets as table } from './schema.ts'
 import { createStreams } from './streams.ts'

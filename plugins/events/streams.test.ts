@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test } from 'bun:test'
-import type { LogPage } from 'portico'
+import type { LogPage } from 'portico/plugins/event-log'
 import { createTestSource, delta, loggedNote as logged, principalOf, StreamReader, silentLog } from '../../test/fixtures/bus.ts'
 import { frameOf } from './frames.ts'
 import { createStreams, type Streams } from './streams.ts'

@@ -1,23 +1,13 @@
 /** Event streams over SSE: what a reader missed from the log, then what happens, as fast as the reader takes it and no further. */
-import {
-  contextOf,
-  type EventDelivery,
-  type EventLog,
-  fromCursor,
-  type Kernel,
-  type KernelStats,
-  type LogFilter,
-  type Logger,
-  type Principal,
-  selfReporting,
-  toCursor,
-} from 'portico'
+import { contextOf, type EventDelivery, type Kernel, type KernelStats, type Logger, type Principal, selfReporting } from 'portico'
+import { type EventLog, fromCursor, type LogFilter, toCursor } from 'portico/plugins/event-log'
 import { type Envelope, frameOf } from './frames.ts'
 import { encodeSse } from './sse.ts'
+import { createEventView } from './view.ts'
 
 /** What streams are made of. */
 export interface StreamsOptions {
-  readonly kernel: Pick<Kernel, 'eventView' | 'subscribeAll'>
+  readonly kernel: Pick<Kernel, 'eventTypes' | 'subscribeAll'>
   readonly eventLog: Pick<EventLog, 'head' | 'lastId' | 'read'>
   readonly log: Logger
   /** ms between pings; default 15,000. Another is for tests. */
@@ -129,7 +119,7 @@ export function createStreams({ pingMs = 15_000, ...options }: StreamsOptions): 
  */
 function createReader({ kernel, eventLog, log }: StreamsOptions, options: StreamOptions, hooks: { cut(): void; ended(): void }) {
   const { envelope = 'payload' } = options
-  const view = kernel.eventView(options.principal, options.types)
+  const view = createEventView(kernel, options.principal, options.types)
   let position = options.since === undefined ? eventLog.head() : fromCursor(options.since, 'since')
   let state: 'replay' | 'live' | 'cut' | 'ended' = position === eventLog.head() ? 'live' : 'replay'
   let waiting: Uint8Array[] = []

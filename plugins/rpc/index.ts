@@ -1,5 +1,6 @@
 /** The plugin `rpc`: JSON-RPC 2.0 over the socket `/ws`, with methods from every plugin. */
-import { definePlugin, defineScope, eventLog, hasScope, kernel, rpc, statSources, t } from 'portico'
+import { definePlugin, defineScope, hasScope, kernel, rpc, statSources, t } from 'portico'
+import { eventLog } from 'portico/plugins/event-log'
 import { defineRpcMethod, plainFrames, type RpcMethod, rpcMethods } from './contract.ts'
 import { createMethods, type Methods } from './methods.ts'
 import { createSocket } from './socket.ts'

@@ -1,5 +1,7 @@
 /** `events.subscribe`: what a connection missed from the log, then what happens. */
-import { type Clock, type EventDelivery, type EventLog, fromCursor, GatewayError, type Kernel, type LogFilter, type Logger, toCursor } from 'portico'
+import { type Clock, type EventDelivery, GatewayError, type Kernel, type Logger } from 'portico'
+import { type EventLog, fromCursor, type LogFilter, toCursor } from 'portico/plugins/event-log'
+import { createEventView } from 'portico/plugins/events'
 import type { RpcConnection } from './contract.ts'
 
 /** Subscriptions of one connection. */
@@ -30,7 +32,7 @@ export interface Subscriptions {
 
 /** What they are made of. */
 export interface SubscriptionsOptions {
-  readonly kernel: Pick<Kernel, 'eventView' | 'subscribeAll'>
+  readonly kernel: Pick<Kernel, 'eventTypes' | 'subscribeAll'>
   readonly eventLog: Pick<EventLog, 'head' | 'lastId' | 'read'>
   readonly log: Logger
   readonly clock: Clock
@@ -47,7 +49,7 @@ export function createSubscriptions({ kernel, eventLog, log, clock }: Subscripti
       all.set(connection, own)
       if (own.size >= maxSubscriptions)
         throw new GatewayError('rate_limit_exceeded', `This connection has ${maxSubscriptions} subscriptions: end one with events.unsubscribe.`)
-      const view = kernel.eventView(connection.principal, types)
+      const view = createEventView(kernel, connection.principal, types)
       const id = `sub_${(++count).toString(36)}`
       let position = since === undefined ? eventLog.head() : fromCursor(since, 'since')
       let isLive = false
