@@ -4,7 +4,7 @@ import { type DurableLog, defineEvent, definePlugin, defineService, type EventDe
 import { type EventLog, eventLog } from 'portico/plugins/event-log'
 import { startTestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
-import { planGateway } from './start.ts'
+import { planGateway } from './planning.ts'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
 const said = defineEvent('talker:said', t.Object({ n: t.Integer() }), { scope: rpc, durable: true })

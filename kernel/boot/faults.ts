@@ -1,6 +1,6 @@
 /** What breaks its contract at run time: logged with its plugin, counted, and published as `system:error`, at most once per plugin and cause in ten seconds. */
 import type { Bus } from '../bus/bus.ts'
-import type { DatabaseAccess } from '../contract/database.ts'
+import type { OpenDatabase } from '../contract/database.ts'
 import { systemError } from './kernel-events.ts'
 import type { LogFactory } from './log.ts'
 
@@ -20,7 +20,7 @@ export interface FaultsOptions {
   bus(): Bus
   /** An error may quote a secret, and events are kept and sent. */
   redact(text: string): string
-  database(): Pick<DatabaseAccess, 'outsideTransaction'>
+  database(): Pick<OpenDatabase, 'outsideTransaction'>
 }
 
 /** Makes the collector. */

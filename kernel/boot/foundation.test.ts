@@ -3,12 +3,13 @@ import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type DatabaseServer, databaseServer, definePlugin, kernel, type Plugin, t } from 'portico'
+import { definePlugin, kernel, type Plugin, t } from 'portico'
+import { type DatabaseAccess, type DatabaseServer, databaseServer } from 'portico/plugins/database'
 import { startTestGateway } from 'portico/testkit'
 import { startPglite } from '../../test/fixtures/pglite.ts'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
 import type { PlanError, Problem } from '../contract/problem.ts'
-import { planGateway } from './start.ts'
+import { planGateway } from './planning.ts'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
 const planOf = async (configText: string, plugins?: readonly Plugin[]) => (await planGateway({ env: {}, cwd: '/', configText, plugins })).plan
@@ -68,7 +69,11 @@ describe('the database of a gateway', () => {
       ['sockets', 'ready'],
       ['other', 'ready'],
     ])
-    expect([gateway.gateway.kernel.database.kind, gateway.gateway.socketPath, existsSync(join(gateway.dataDir, 'db'))]).toEqual(['postgres', null, false])
+    expect([(gateway.gateway.kernel.database as DatabaseAccess).kind, gateway.gateway.socketPath, existsSync(join(gateway.dataDir, 'db'))]).toEqual([
+      'postgres',
+      null,
+      false,
+    ])
   }, 30_000)
 
   test('that is none is a problem which names database.url and the plugin', async () => {

@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { pgTable, text } from 'drizzle-orm/pg-core'
 import { defineEvent, definePlugin, defineScope, defineService, defineSlot, open, type Plugin, type PluginDescriptor, rpc, t } from 'portico'
 import type { PlanError, Problem } from '../contract/problem.ts'
-import { planGateway, startGateway } from './start.ts'
+import { planGateway } from './planning.ts'
+import { startGateway } from './start.ts'
 
 const setup = () => {}
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin', setup }

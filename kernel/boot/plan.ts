@@ -1,7 +1,7 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
-import { database, databaseServer, dataFolder } from '../contract/database.ts'
+import { databaseServer, dataFolder, openDatabase } from '../contract/database.ts'
 import { durableLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
@@ -85,7 +85,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
 }
 
 /** The services that all plugins stand on, in the order in which they are set up. */
-export const foundation: readonly string[] = [dataFolder.id, databaseServer.id, database.id]
+export const foundation: readonly string[] = [dataFolder.id, databaseServer.id, openDatabase.id]
 
 /** True for a plugin that provides one of these services. */
 export function isProvider({ plugin: { provides = {} } }: Pick<LoadedPlugin, 'plugin'>, ...services: readonly string[]): boolean {

@@ -15,8 +15,8 @@ import { foundation, isProvider, type Plan, type PlannedPlugin } from './plan.ts
 
 /** What the plugins run on. */
 export interface PluginsHost extends InstanceHost {
-  /** A service that is no plugin's. */
-  kernelService(id: string): unknown
+  /** A service that is no plugin's, for a plugin. */
+  kernelService(plugin: string, id: string): unknown
   migrate(plugin: string, folder: URL): Promise<void>
   setTable(table: RouteTable): void
   /** Lets what these groups have begun end, event streams at once. */
@@ -46,20 +46,30 @@ export class Plugins {
     return serviceOf(this.#running, id) as T | undefined
   }
 
-  /** Sets up all of them but those that are `ready`. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
-  async start(plan: Plan, ready: readonly Instance[]): Promise<void> {
+  /** Sets up what all others stand on, one after the other. @throws what their set-up throws; PlanError with the breaches of one */
+  async lay(plan: Plan): Promise<void> {
+    const laid = new Map<string, Instance>()
+    this.#running = laid
+    for (const planned of plan.order) {
+      const instance = new Instance(planned, this.#host)
+      laid.set(instance.id, instance)
+      const breaches = await instance.setup(this.#serviceFor(instance, laid))
+      if (breaches.length > 0) throw new PlanError(breaches)
+    }
+  }
+
+  /** Sets up all of them but those that are already. Failed ones are unwound, their dependents blocked. @throws PlanError with the breaches of all; GatewayError when one failed that must not */
+  async start(plan: Plan): Promise<void> {
     const all = plan.order.map((planned) => {
-      const instance = ready.find(({ id }) => id === planned.plugin.id)
-      if (instance) instance.planned = planned
-      return instance ?? new Instance(planned, this.#host)
+      const laid = this.#running.get(planned.plugin.id)
+      if (laid) laid.planned = planned
+      return laid ?? new Instance(planned, this.#host)
     })
     this.#running = new Map(all.map((instance) => [instance.id, instance]))
     this.#host.bus.register(plan.events)
-    const problems = await this.#setUp(all, this.#running)
-    const assembled = assemble(this.#running)
-    if (problems.length + assembled.problems.length > 0) throw new PlanError([...problems, ...assembled.problems])
+    const table = await this.#setUp(all, this.#running)
     refuseIfFatal(all)
-    this.#host.setTable(assembled.table)
+    this.#host.setTable(table)
     await this.#makeReady(all)
     refuseIfFatal(all)
     this.#telling = this.#tell(all).catch((error: unknown) => this.#host.onError('kernel', 'telling that the plugins are ready', error))
@@ -115,20 +125,25 @@ export class Plugins {
   /** Stops all but those that hold the data: the others' end is written there. */
   async stop(): Promise<void> {
     await Promise.all([this.#telling, ...this.#retiring])
-    const isMeant = ({ state, planned }: Instance) => (state === 'ready' || state === 'pending') && !isProvider(planned, ...foundation)
-    const stopped = [...this.#running.values()].reverse().filter(isMeant)
-    for (const instance of stopped) await instance.unwind('stopped')
-    await this.#tell(stopped)
+    await this.#tell(await this.#unwind(({ state, planned }) => (state === 'ready' || state === 'pending') && !isProvider(planned, ...foundation)))
+  }
+
+  /** Ends those that hold the data. */
+  async end(): Promise<void> {
+    await this.#unwind(({ planned }) => isProvider(planned, ...foundation))
+  }
+
+  async #unwind(isMeant: (instance: Instance) => boolean): Promise<readonly Instance[]> {
+    const meant = [...this.#running.values()].reverse().filter(isMeant)
+    for (const instance of meant) await instance.unwind('stopped')
+    return meant
   }
 
   /** Sets up what is new for a change, and gives the table with it. When that fails, or the routes do not fit together, all of it is undone. */
   async #prepare(fresh: readonly Instance[], next: Instances, reconfigured: readonly [Instance, PlannedPlugin][]): Promise<RouteTable> {
     const done: [Instance, PlannedPlugin][] = []
     try {
-      const breaches = await this.#setUp(fresh, next)
-      const { table, problems: conflicts } = assemble(next)
-      const problems = [...breaches, ...conflicts]
-      if (problems.length > 0) throw new PlanError(problems)
+      const table = await this.#setUp(fresh, next)
       // One that did not run before, and for the same reason does not now, holds up nobody.
       const worse = fresh.filter((instance) => !instance.isUp && (this.#running.get(instance.id)?.isUp ?? true))
       if (worse.length > 0) throw new GatewayError('plugin_failed', `The change was not taken: ${reasons(worse)}. What ran before goes on.`)
@@ -149,12 +164,11 @@ export class Plugins {
     }
   }
 
-  /** Sets these up, each after those it needs, and starts the log. Gives the breaches of the contract. */
-  async #setUp(fresh: readonly Instance[], all: Instances): Promise<readonly Problem[]> {
+  /** Sets these up, each after those it needs, and starts the log. Gives the table with them. @throws PlanError with the breaches of all, and the routes that do not fit together */
+  async #setUp(fresh: readonly Instance[], all: Instances): Promise<RouteTable> {
     const problems: Problem[] = []
     const running = new Map<string, Promise<void>>()
     let opening: Promise<void> | undefined
-    const service = (id: string) => this.#host.kernelService(id) ?? serviceOf(all, id)
     for (const instance of fresh) {
       const { plugin, needs, after } = instance.planned
       const setUp = async () => {
@@ -162,7 +176,7 @@ export class Plugins {
         if (missing !== undefined) return block(instance, missing)
         try {
           if (plugin.migrations) await this.#host.migrate(plugin.id, plugin.migrations)
-          problems.push(...(await instance.setup(service)))
+          problems.push(...(await instance.setup(this.#serviceFor(instance, all))))
           const log = instance.services().get(durableLog.id)
           // Beside the other set-ups: what they publish waits in its outbox.
           if (log) opening = this.#host.bus.open(log as DurableLog).catch((error: unknown) => this.#fail(instance, 'setup', error))
@@ -174,7 +188,14 @@ export class Plugins {
     }
     await Promise.all(running.values())
     await opening
-    return problems
+    const { table, problems: conflicts } = assemble(all)
+    if (problems.length + conflicts.length > 0) throw new PlanError([...problems, ...conflicts])
+    return table
+  }
+
+  /** Finds what it requires. */
+  #serviceFor({ id: plugin }: Instance, all: Instances): (id: string) => unknown {
+    return (id) => this.#host.kernelService(plugin, id) ?? serviceOf(all, id)
   }
 
   /** Runs every `ready` at once; one that throws fails its plugin, and blocks those that need it. */

@@ -1,5 +1,5 @@
 /** The bus: events from those who publish to those who listen. What is durable goes through the log, which a plugin provides. Design §5. */
-import type { DatabaseAccess } from '../contract/database.ts'
+import type { OpenDatabase } from '../contract/database.ts'
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
@@ -18,7 +18,7 @@ export interface BusOptions {
   /** ms after which a live listener that does not settle is reported; default five minutes. */
   readonly patienceMs?: number
   /** Where transactions are told of. */
-  database(): Pick<DatabaseAccess, 'inTransaction' | 'outsideTransaction'>
+  database(): Pick<OpenDatabase, 'inTransaction' | 'outsideTransaction'>
   /** Hears every fault of a listener, with the plugin that owns it. */
   onError(owner: string, what: string, error: unknown): void
 }

@@ -1,5 +1,5 @@
 /** The plan for commands that look before anything is started: opens no database, listens on nothing. */
-import { planGateway } from '../boot/start.ts'
+import { planGateway } from '../boot/planning.ts'
 import { exposedSecrets, redactConfig } from '../config/index.ts'
 import type { CommandPlan } from '../contract/command.ts'
 import { formatProblem } from '../contract/problem.ts'

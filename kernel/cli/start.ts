@@ -1,7 +1,8 @@
 /** `portico start`: runs the gateway in this process until a signal. */
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import type { Gateway, GatewayOptions } from '../boot/start.ts'
+import type { Gateway } from '../boot/gateway.ts'
+import type { GatewayOptions } from '../boot/planning.ts'
 import type { GatewayConfig, KernelConfig } from '../config/index.ts'
 import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'

@@ -3,7 +3,7 @@
 export { sql } from 'drizzle-orm/sql'
 export * from './access.ts'
 export * from './command.ts'
-export * from './database.ts'
+export { dataFolder, type OpenDatabase } from './database.ts'
 export { Deadlines, inTime, type Wait } from './deadlines.ts'
 export * from './errors.ts'
 export * from './event.ts'

@@ -1,7 +1,7 @@
 /** The one service the kernel itself provides. Any plugin may require it; `portico plugins list` marks those that do. */
 import type { AnyElysia } from 'elysia'
 import type { Access } from './access.ts'
-import type { DatabaseAccess } from './database.ts'
+import type { OpenDatabase } from './database.ts'
 import type { SecurityKind } from './errors.ts'
 import type { EventDelivery } from './event-log.ts'
 import type { Plugin } from './plugin.ts'
@@ -115,7 +115,7 @@ export interface Kernel {
   readonly dataDir: string
   /** The runtime and its version: `bun 1.4.5`. */
   readonly runtime: string
-  readonly database: DatabaseAccess
+  readonly database: OpenDatabase
   plugins(): readonly PluginInfo[]
   routes(): readonly RouteInfo[]
   routeGroups(): readonly RouteGroupInfo[]

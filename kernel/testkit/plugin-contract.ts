@@ -50,7 +50,7 @@ export function pluginContract(plugin: Plugin, options: ContractOptions = {}): r
         for (const { id } of plugin.scopes ?? [])
           if (kernel.scopes().find(({ ref }) => ref.id === id)?.owner !== plugin.id) fail(`does not own the scope ${id}.`)
         const prefixes = ['portico_', ...kernel.plugins().map(({ id }) => prefixOf(id))]
-        const { rows } = await kernel.database.pool.query("select table_name from information_schema.tables where table_schema = 'public'")
+        const { rows } = await kernel.database.db.execute("select table_name from information_schema.tables where table_schema = 'public'")
         for (const { table_name: table } of rows as { table_name: string }[])
           if (!prefixes.some((prefix) => table.startsWith(prefix)))
             fail(`its migrations make the table ${table}: let its name begin with ${prefixOf(plugin.id)}.`)

@@ -1,5 +1,6 @@
 /** What keys are worth while the database is away. */
 import { afterEach, beforeEach, expect, test } from 'bun:test'
+import type { DatabaseAccess } from 'portico/plugins/database'
 import { createFakeClock, startTestGateway, type TestGateway } from 'portico/testkit'
 
 const clock = createFakeClock()
@@ -15,7 +16,7 @@ afterEach(async () => {
 
 /** No connection is given until `back`. */
 const loseDatabase = () => {
-  const { pool } = gateway.gateway.kernel.database
+  const { pool } = gateway.gateway.kernel.database as DatabaseAccess
   const { connect } = pool
   const error = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' })
   pool.connect = ((callback?: (error: Error) => void) => (callback ? callback(error) : Promise.reject(error))) as typeof connect

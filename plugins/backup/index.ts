@@ -5,6 +5,7 @@ import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { admin, contextOf, definePlugin, GatewayError, guard, kernel, t } from 'portico'
+import { database } from 'portico/plugins/database'
 import { appliedMigrations, dumpTables, restoreTables } from './dump.ts'
 import { writeBackup } from './format.ts'
 
@@ -13,14 +14,14 @@ export default definePlugin({
   version: '0.1.0',
   api: 1,
   summary: 'Everything in the database as one file, and back',
-  requires: { kernel },
+  requires: { kernel, database },
   paths: ['/api/backup'],
   commands: [
     { name: 'backup', summary: 'Write everything in the database to a file', load: async () => ({ default: (await import('./cli.ts')).backup }) },
     { name: 'restore', summary: 'Put a backup back', load: async () => ({ default: (await import('./cli.ts')).restore }) },
   ],
   async setup(ctx) {
-    const { pool } = ctx.services.kernel.database
+    const { pool } = ctx.services.database
     const folder = join(ctx.dataDir, 'files', 'backup')
     // What a crash left in the middle of a backup.
     await rm(folder, { recursive: true, force: true })

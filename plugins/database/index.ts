@@ -1,5 +1,6 @@
 /** The plugin `database`: opens PostgreSQL, the embedded one or that of `database.url`, for all plugins, and brings their tables up to date. */
-import { database, databaseServer, definePlugin, secret, statSources, t } from 'portico'
+import { definePlugin, secret, statSources, t } from 'portico'
+import { database, databaseServer } from './contract.ts'
 import { openStore } from './open.ts'
 
 export default definePlugin({

@@ -1,7 +1,8 @@
 /** Opens the store: drizzle on `pg`, over a PostgreSQL server or over an embedded one. Not for tables: those are the plugins'. */
 import pg from 'pg'
-import { type DatabaseServer, GatewayError, inTime, type Logger, type OpenDatabase } from 'portico'
+import { GatewayError, inTime, type Logger } from 'portico'
 import { isConnectionError } from './connection-errors.ts'
+import type { DatabaseAccess, DatabaseServer } from './contract.ts'
 import { createMigrate, type Migrate } from './migrate.ts'
 import { createPulse } from './pulse.ts'
 import { afterCommit, inTransaction, outsideTransaction, wrapDatabase } from './transactions.ts'
@@ -20,7 +21,7 @@ export interface StoreOptions {
 }
 
 /** An open store. */
-export interface Store extends OpenDatabase {
+export interface Store extends DatabaseAccess {
   /** Applies `0001_name.sql` … of the folder, each once, in order, all new ones in one transaction. A file changed after it was applied is an error by name. No query when nothing is new. */
   readonly migrate: Migrate
   /** Gauges of the pool. */

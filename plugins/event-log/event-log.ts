@@ -1,5 +1,6 @@
 /** The log on PostgreSQL or PGlite: an outbox that publishers write to, one appender that gives ids, a tail in memory, durable subscriptions. Design §5. */
-import type { Clock, DatabaseAccess, EventDelivery, KernelStats, Logger } from 'portico'
+import type { Clock, EventDelivery, KernelStats, Logger } from 'portico'
+import type { DatabaseAccess } from 'portico/plugins/database'
 import type { EventLog } from './contract.ts'
 import { readHead, readLog, readNewest } from './log.ts'
 import type { LogParts, LogPeriods } from './parts.ts'

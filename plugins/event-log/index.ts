@@ -1,5 +1,6 @@
 /** The plugin `event-log`: keeps durable events in the gateway's own database, and hands them to those who listen. Another plugin may provide the same service. */
 import { definePlugin, kernel, statSources, t } from 'portico'
+import { database } from 'portico/plugins/database'
 import { eventLog } from './contract.ts'
 import { createEventLog } from './event-log.ts'
 
@@ -16,15 +17,15 @@ export default definePlugin({
   api: 1,
   summary: 'Keeps durable events in the database; they can be replayed',
   config,
-  requires: { kernel },
+  requires: { kernel, database },
   provides: { eventLog },
   adds: [statSources],
   migrations: new URL('./migrations', import.meta.url),
   onFailure: 'abort',
 
   setup(ctx) {
-    const { database, report } = ctx.services.kernel
-    const log = createEventLog({ database, log: ctx.log, clock: ctx.clock, retention: ctx.config.retention, report })
+    const { kernel, database } = ctx.services
+    const log = createEventLog({ database, log: ctx.log, clock: ctx.clock, retention: ctx.config.retention, report: kernel.report })
     ctx.add(statSources, log.stats)
     return { services: { eventLog: log } }
   },

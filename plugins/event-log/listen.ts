@@ -1,6 +1,7 @@
 /** LISTEN on a connection of its own that comes back by itself. */
 import pg from 'pg'
-import type { DatabaseAccess, Logger } from 'portico'
+import type { Logger } from 'portico'
+import type { DatabaseAccess } from 'portico/plugins/database'
 
 const heartbeatMs = 15_000
 const [shortestPauseMs, longestPauseMs] = [50, 5_000]

@@ -1,5 +1,6 @@
 /** What the parts of the log share. */
-import type { Clock, DatabaseAccess, Logger } from 'portico'
+import type { Clock, Logger } from 'portico'
+import type { DatabaseAccess } from 'portico/plugins/database'
 import type { Tail } from './tail.ts'
 
 /** Periods in ms; the defaults are what the documentation promises, others are for tests. */

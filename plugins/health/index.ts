@@ -1,5 +1,6 @@
 /** The plugin `health`: probes for those who watch the gateway, and its status. */
-import { database, definePlugin, kernel } from 'portico'
+import { definePlugin, kernel } from 'portico'
+import { database } from 'portico/plugins/database'
 import { statusInfo } from './contract.ts'
 import { createReport } from './report.ts'
 import { probeRoutes, statusRoutes } from './routes.ts'

@@ -1,5 +1,6 @@
 /** Asks the components and the contributors, at most once a second however many probes there are. */
-import type { Clock, Kernel, OpenDatabase } from 'portico'
+import type { Clock, Kernel } from 'portico'
+import type { DatabaseAccess } from 'portico/plugins/database'
 import type { ComponentStates, StatusInfo } from './contract.ts'
 
 const reuse = 1_000
@@ -14,7 +15,7 @@ export interface ComponentHealth {
 /** What a report is made from. */
 export interface ReportOptions {
   kernel: Pick<Kernel, 'plugins'>
-  database: Pick<OpenDatabase, 'ping'>
+  database: Pick<DatabaseAccess, 'ping'>
   clock: Clock
   contributors(): readonly StatusInfo[]
 }

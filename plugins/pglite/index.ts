@@ -1,5 +1,6 @@
 /** The plugin `pglite`: PostgreSQL embedded in the data folder, for gateways whose config names no `database.url`. */
-import { databaseServer, definePlugin, t } from 'portico'
+import { definePlugin, t } from 'portico'
+import { databaseServer } from 'portico/plugins/database'
 import { createPglite } from './pglite.ts'
 
 export default definePlugin({

@@ -1,7 +1,7 @@
 /** The pages of docs/ that are made from the source: what may stand in the config, the events, the error codes, the commands. */
 import { tmpdir } from 'node:os'
 import { kernelEvents } from '../../kernel/boot/kernel-events.ts'
-import { planGateway } from '../../kernel/boot/start.ts'
+import { planGateway } from '../../kernel/boot/planning.ts'
 import { runCli } from '../../kernel/cli/run.ts'
 import { kernelSections } from '../../kernel/config/index.ts'
 import { errorTable } from '../../kernel/contract/errors.ts'

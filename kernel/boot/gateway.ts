@@ -1,0 +1,229 @@
+/** One gateway: its parts put together, its plugins set up on them, changed while they run, and ended. */
+import { join } from 'node:path'
+import manifest from '../../package.json' with { type: 'json' }
+import { type Bus, createBus } from '../bus/bus.ts'
+import { changedKeys, type ResolvedSecret, readConfig, redactConfig } from '../config/index.ts'
+import { databaseServer, type OpenDatabase, openDatabase } from '../contract/database.ts'
+import { GatewayError } from '../contract/errors.ts'
+import { isLoopbackHost } from '../contract/host.ts'
+import { type Kernel, type KernelStats, kernel, type PluginInfo, type ReloadOptions, type ReloadReport, statSources } from '../contract/kernel-service.ts'
+import { type RequestLimit, requestLimits } from '../contract/limits.ts'
+import { type AuthMethod, authMethods } from '../contract/principal.ts'
+import { formatProblem, PlanError } from '../contract/problem.ts'
+import { socketServer } from '../contract/socket.ts'
+import type { CompiledGroup } from '../http/compile.ts'
+import { Http } from '../http/http.ts'
+import { listen } from '../http/listen.ts'
+import type { Runtime } from '../runtime/runtime.ts'
+import { systemClock } from './clock.ts'
+import { createFaults } from './faults.ts'
+import type { Instance } from './instance.ts'
+import { configPatched, secretAccessed } from './kernel-events.ts'
+import { renewPlugin } from './load.ts'
+import type { LogFactory, Redactor } from './log.ts'
+import type { Plan } from './plan.ts'
+import { assertSound, type GatewayOptions, hasUrl, type Planned, planFrom } from './planning.ts'
+import { Plugins } from './plugins.ts'
+import { Slots } from './slots.ts'
+
+/** What in-process callers name as the port when config says "any free one". */
+export const defaultPort = 4766
+
+/** Keys that are read once, at the start. */
+const fixedKeys = /^gateway\.(host|port|allowPublicBind|tls)\b/
+
+/** The version of the package. */
+export const version: string = manifest.version
+
+/** A running gateway. */
+export interface Gateway {
+  /** `http://host:port`, with `gateway.tls` https, or null without a listener. */
+  readonly url: string | null
+  readonly dataDir: string
+  /** The embedded database's socket; null on PostgreSQL. */
+  readonly socketPath: string | null
+  readonly kernel: Kernel
+  /** Calls the app in process, as from loopback. */
+  fetch(request: Request): Promise<Response>
+  /** Drains and stops; the same promise however often it is called. */
+  stop(): Promise<void>
+}
+
+/** What it is made from. */
+export interface GatewayParts extends Planned {
+  readonly options: GatewayOptions
+  readonly runtime: Runtime
+  readonly logFor: LogFactory
+  readonly redactor: Redactor
+}
+
+/** Before it is open there are no transactions, and no error is its own. */
+const closed: Pick<OpenDatabase, 'inTransaction' | 'outsideTransaction' | 'isConnectionError'> = {
+  inTransaction: () => false,
+  outsideTransaction: (body) => body(),
+  isConnectionError: () => false,
+}
+
+/** Puts the parts together; nothing runs yet. `lay` sets up the plugins of the plan that all others stand on, `start` those of the whole plan; `stop` ends what there is. */
+export function createGateway({ plan: base, raw, options, runtime, logFor, redactor }: GatewayParts) {
+  const { clock = systemClock } = options
+  const { gateway: config } = base.resolved
+  let running: Planned = { plan: base, raw }
+  let open: OpenDatabase | undefined
+  const database = () => open ?? closed
+  const opened = (plugin: string, what: string) => open ?? refuse(plugin, what)
+  const isUnavailable = (error: unknown) => database().isConnectionError(error)
+  const redact = (text: string) => redactor.apply(text)
+
+  const faults = createFaults({ logFor, bus: () => bus, redact, database })
+  const bus = createBus({ clock, log: logFor('kernel'), onError: faults.report, database })
+  const slots = new Slots(faults.report, isUnavailable)
+  for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
+  const http: Http = new Http({
+    config,
+    authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
+    socketServer: () => plugins.service(socketServer),
+    requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
+    clock,
+    boundToLoopback: isLoopbackHost(config.host),
+    isUnavailable,
+    onError: faults.report,
+  })
+  http.setOrigin(config.host, config.port || defaultPort)
+  const drain = (groups?: ReadonlySet<CompiledGroup>) => http.drain(running.plan.resolved.gateway.shutdownDeadlineMs, groups)
+  const plugins: Plugins = new Plugins({
+    ...{ bus, slots, clock, dataDir: raw.dataDir, logFor, redact, onError: faults.report, drain },
+    dbOf: (plugin) => opened(plugin, 'db').db,
+    kernelService: (plugin, id) => (id === kernel.id && opened(plugin, `service "${id}"`) ? service : undefined),
+    migrate: (plugin, folder) => opened(plugin, 'tables').migrate(plugin, folder),
+    setTable(table) {
+      http.table = table
+    },
+  })
+
+  /** What the config says now, or would say with that text. The database stays the one that is open. */
+  async function read(text?: string): Promise<Planned> {
+    const next = readConfig(options.configText === undefined ? { ...options, fileText: text } : { ...options, configText: text ?? running.raw.text })
+    return { raw: next, plan: await planFrom(next, options, { isElsewhere: hasUrl(raw) }) }
+  }
+
+  async function reload({ text, restart = [], by }: ReloadOptions): Promise<ReloadReport> {
+    for (const { plugin, from } of running.plan.order) if (restart.includes(plugin.id)) renewPlugin(from, running.raw.baseDir)
+    const next = await read(text)
+    const { resolved } = assertSound(next.plan)
+    keepSecret(next.plan)
+    const change = await plugins.change(next.plan, new Set(restart))
+    const keys = changedKeys(running.plan.resolved.sections, resolved.sections)
+    running = next
+    http.configure(resolved.gateway)
+    if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log, redactor)
+    const report = { keys, ...change, needsRestart: [...change.needsRestart, ...keys.filter((key) => fixedKeys.test(key))] }
+    await bus.publish('kernel', configPatched, { ...report, by: by ?? null })
+    await tellSecrets(next.plan, bus, ({ section, key }) => keys.some((changed) => `${section}.${key}`.startsWith(changed)))
+    return report
+  }
+
+  function keepSecret({ resolved }: Plan): void {
+    for (const { value } of resolved.secrets) redactor.add(value)
+  }
+
+  /** Reloads one after the other. */
+  let reloading: Promise<unknown> = Promise.resolve()
+  const service: Kernel = {
+    ...{ version, startedAt: clock.now(), dataDir: raw.dataDir, runtime: `${runtime.name} ${runtime.version}` },
+    get database() {
+      return opened('kernel', 'database')
+    },
+    plugins: () => running.plan.order.map((planned) => pluginInfo(planned, plugins.running.get(planned.plugin.id))),
+    routes: () => http.table.routes,
+    routeGroups: () => http.table.groups,
+    eventTypes: bus.types,
+    scopes: () => running.plan.scopes,
+    stats() {
+      const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
+      const states: Record<string, number> = {}
+      for (const { state } of plugins.running.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
+      return {
+        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), states),
+        counters: Object.assign({ faults: faults.count() }, ...sources.map(({ counters }) => counters)),
+      }
+    },
+    onRequest: (listener) => http.onRequest(listener),
+    config() {
+      const { plan, raw } = running
+      const { text, file } = raw
+      return { values: redactConfig(plan.resolved), sections: plan.sections, text, file, path: file ?? join(raw.baseDir, 'portico.toml') }
+    },
+    check: async (text) => (await read(text)).plan.problems.map(formatProblem),
+    reload(asked = {}) {
+      const next = reloading.then(() => reload(asked))
+      reloading = next.catch(() => undefined)
+      return next
+    },
+    ...{ endProcess: options.endProcess, report: faults.report, redact },
+    revoke: (via) => http.revoke(via),
+    subscribeAll: bus.subscribeAll,
+  }
+
+  let listening: Awaited<ReturnType<typeof listen>> | undefined
+  async function end(): Promise<void> {
+    http.closeIntake()
+    const steps = [() => reloading, () => drain(), () => listening?.close(), () => plugins.stop(), bus.stop, () => plugins.end()]
+    for (const step of steps) {
+      try {
+        await step()
+      } catch (error) {
+        logFor('kernel').error('a step of the stop failed', { error: String(error) })
+      }
+    }
+  }
+
+  let stopping: Promise<void> | undefined
+  const stop = () => (stopping ??= end())
+  return {
+    stop,
+    async lay(): Promise<void> {
+      keepSecret(base)
+      await plugins.lay(base)
+      open = plugins.service(openDatabase)
+      if (!open) throw new PlanError(base.problems)
+    },
+    async start(plan: Plan): Promise<Gateway> {
+      running = { plan, raw }
+      keepSecret(plan)
+      await plugins.start(plan)
+      await tellSecrets(plan, bus)
+      if (options.listen !== false)
+        listening = await listen({ http, config: plan.resolved.gateway, runtime, hooks: plugins.service(socketServer)?.hooks, log: logFor('kernel') })
+      return {
+        ...{ url: listening?.url ?? null, kernel: service, dataDir: raw.dataDir, stop },
+        socketPath: plugins.service(databaseServer)?.socketPath ?? null,
+        fetch: async (request) => http.handle(request, { address: '' }),
+      }
+    },
+  }
+}
+
+function refuse(plugin: string, what: string): never {
+  throw new GatewayError('internal_error', `It is set up before the database is open: it has no ${what}.`, { plugin })
+}
+
+/** An event for each reference to a secret that was resolved. */
+async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: ResolvedSecret) => boolean = () => true): Promise<void> {
+  const references = resolved.secrets.filter((secret) => secret.reference !== null && isMeant(secret))
+  await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
+}
+
+/** What a source throws is reported by its slot; the others' numbers are shown. */
+function statsOf(source: () => KernelStats): KernelStats {
+  try {
+    return source()
+  } catch {
+    return { gauges: {}, counters: {} }
+  }
+}
+
+function pluginInfo({ plugin, from, file }: Plan['order'][number], instance: Instance | undefined): PluginInfo {
+  const { id, version, summary } = plugin
+  return { id, version, summary, state: instance?.state ?? 'pending', reason: instance?.reason, from, file, descriptor: plugin }
+}
