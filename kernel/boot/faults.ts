@@ -7,13 +7,6 @@ import type { LogFactory } from './log.ts'
 const quietMs = 10_000
 const maxRemembered = 1_000
 
-/** The collector of faults. */
-export interface Faults {
-  report(plugin: string, what: string, error: unknown): void
-  /** Faults since the start. */
-  count(): number
-}
-
 /** What it works with. Faults may come before the bus is there. */
 export interface FaultsOptions {
   readonly logFor: LogFactory
@@ -24,12 +17,13 @@ export interface FaultsOptions {
 }
 
 /** Makes the collector. */
-export function createFaults({ logFor, bus, redact, database }: FaultsOptions): Faults {
+export function createFaults({ logFor, bus, redact, database }: FaultsOptions) {
   const lastPublished = new Map<string, number>()
   let total = 0
   return {
+    /** Faults since the start. */
     count: () => total,
-    report(plugin, what, error) {
+    report(plugin: string, what: string, error: unknown): void {
       total++
       const message = error instanceof Error ? error.message : String(error)
       logFor(plugin).error(`${what} failed: ${message}`, { error: error instanceof Error ? (error.stack ?? error.message) : error })

@@ -20,7 +20,7 @@ import { createFaults } from './faults.ts'
 import type { Instance } from './instance.ts'
 import { configPatched, secretAccessed } from './kernel-events.ts'
 import { renewPlugin } from './load.ts'
-import type { LogFactory, Redactor } from './log.ts'
+import type { LogFactory } from './log.ts'
 import type { Plan } from './plan.ts'
 import { assertSound, type GatewayOptions, hasUrl, type Planned, planFrom } from './planning.ts'
 import { Plugins } from './plugins.ts'
@@ -54,7 +54,6 @@ export interface GatewayParts extends Planned {
   readonly options: GatewayOptions
   readonly runtime: Runtime
   readonly logFor: LogFactory
-  readonly redactor: Redactor
 }
 
 /** Before it is open there are no transactions, and no error is its own. */
@@ -65,8 +64,8 @@ const closed: Pick<OpenDatabase, 'inTransaction' | 'outsideTransaction' | 'isCon
 }
 
 /** Puts the parts together; nothing runs yet. `lay` sets up the plugins of the plan that all others stand on, `start` those of the whole plan; `stop` ends what there is. */
-export function createGateway({ plan: base, raw, options, runtime, logFor, redactor }: GatewayParts) {
-  const { clock = systemClock } = options
+export function createGateway({ plan: base, raw, options, runtime, logFor }: GatewayParts) {
+  const { clock = systemClock, redactor } = options
   const { gateway: config } = base.resolved
   let running: Planned = { plan: base, raw }
   let open: OpenDatabase | undefined
@@ -116,7 +115,7 @@ export function createGateway({ plan: base, raw, options, runtime, logFor, redac
     const keys = changedKeys(running.plan.resolved.sections, resolved.sections)
     running = next
     http.configure(resolved.gateway)
-    if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log, redactor)
+    if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log)
     const report = { keys, ...change, needsRestart: [...change.needsRestart, ...keys.filter((key) => fixedKeys.test(key))] }
     await bus.publish('kernel', configPatched, { ...report, by: by ?? null })
     await tellSecrets(next.plan, bus, ({ section, key }) => keys.some((changed) => `${section}.${key}`.startsWith(changed)))

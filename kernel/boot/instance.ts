@@ -153,12 +153,11 @@ export class Instance {
     const problems: Problem[] = Object.keys(this.#result)
       .filter((key) => !resultKeys.includes(key))
       .map((key) => ({ where, key, what: "is no key of setup's result", expected: resultKeys.join(', '), nearest: nearestName(key, resultKeys) }))
-    for (const key of Object.keys(this.planned.plugin.provides ?? {})) {
-      if (this.#result.services?.[key] == null) problems.push({ where, key: `services.${key}`, what: 'is declared in provides, but setup did not return it' })
-    }
-    for (const key of Object.keys(this.#result.services ?? {})) {
-      if (!Object.hasOwn(this.planned.plugin.provides ?? {}, key))
-        problems.push({ where, key: `services.${key}`, what: 'is returned by setup, but not declared in provides' })
+    const [{ provides = {} }, { services = {} }] = [this.planned.plugin, this.#result]
+    for (const key of new Set([...Object.keys(provides), ...Object.keys(services)])) {
+      const isDeclared = Object.hasOwn(provides, key)
+      const what = isDeclared ? 'is declared in provides, but setup did not return it' : 'is returned by setup, but not declared in provides'
+      if (!isDeclared || services[key] == null) problems.push({ where, key: `services.${key}`, what })
     }
     return problems
   }

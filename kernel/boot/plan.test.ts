@@ -12,6 +12,9 @@ const setup = () => {}
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin', setup }
 const plugin = (descriptor: { id: string } & Record<string, unknown>): Plugin => definePlugin({ ...base, ...descriptor } as PluginDescriptor)
 
+/** These configs hold no secret. */
+const redactor = { add() {}, apply: (text: string) => text }
+
 async function planProblems(plugins: readonly Plugin[], config = ''): Promise<readonly Problem[]> {
   const { plan } = await planGateway({ env: {}, cwd: '/', configText: config, plugins })
   return plan.problems
@@ -20,7 +23,7 @@ async function planProblems(plugins: readonly Plugin[], config = ''): Promise<re
 async function startProblems(plugins: readonly Plugin[], config = ''): Promise<readonly Problem[]> {
   const dataDir = await mkdtemp(join(tmpdir(), 'portico-plan-'))
   try {
-    const gateway = await startGateway({ env: {}, cwd: dataDir, configText: config, plugins, listen: false, flags: { dataDir } })
+    const gateway = await startGateway({ env: {}, cwd: dataDir, configText: config, plugins, listen: false, flags: { dataDir }, redactor })
     await gateway.stop()
     return []
   } catch (error) {

@@ -7,26 +7,30 @@ import type { Clock, Plugin } from '../contract/plugin.ts'
 import type { AuthMethod } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
 import { type LoadedPlugin, loadPlugins } from './load.ts'
-import type { LogFactory, LogOptions, Redactor } from './log.ts'
+import type { LogFactory, LogOptions, Redaction } from './log.ts'
 import { foundation, isProvider, makePlan, type Plan } from './plan.ts'
 
-/** How a gateway is started. */
-export interface GatewayOptions extends ReadConfigOptions {
+/** What a plan is made from. */
+export interface PlanOptions extends ReadConfigOptions {
   /** Instead of the built-in plugins; the infrastructure they lack, such as a database, is added. */
   plugins?: readonly Plugin[]
   /** Beside them. */
   extraPlugins?: readonly Plugin[]
+}
+
+/** How a gateway is started. */
+export interface GatewayOptions extends PlanOptions {
   /** Asked before those of the plugins. */
   authMethods?: readonly AuthMethod[]
-  /** What must never be written. */
-  secrets?: readonly string[]
+  /** Learns the secrets of the config. */
+  redactor: Redaction
   /** The process is the gateway's own, and this ends it in order: plugins may catch what nobody else in it does. */
   endProcess?(): void
   /** False: no listener; the app is called through `fetch`. */
   listen?: boolean
   clock?: Clock
-  /** Makes the loggers, once `log` is configured and the secrets are known. */
-  log?(options: LogOptions, redactor: Redactor): LogFactory
+  /** Makes the loggers, once `log` is configured. */
+  log?(options: LogOptions): LogFactory
 }
 
 /** A plan, and the config it was made from. */
@@ -36,7 +40,7 @@ export interface Planned {
 }
 
 /** Plans without opening a database: for `config check` and the JSON Schema. Its problems are in the plan. */
-export async function planGateway(options: GatewayOptions): Promise<Planned> {
+export async function planGateway(options: PlanOptions): Promise<Planned> {
   const raw = readConfig(options)
   return { raw, plan: await planFrom(raw, options) }
 }
@@ -50,7 +54,7 @@ interface PlanningOptions {
 }
 
 /** Loads and plans. */
-export async function planFrom(raw: RawConfig, options: GatewayOptions, { isElsewhere = hasUrl(raw), onFound }: PlanningOptions = {}): Promise<Plan> {
+export async function planFrom(raw: RawConfig, options: PlanOptions, { isElsewhere = hasUrl(raw), onFound }: PlanningOptions = {}): Promise<Plan> {
   const { plugins: instead, extraPlugins = [] } = options
   const given = [...(instead ?? []), ...extraPlugins].map((plugin) => ({ plugin, from: instead ? 'builtin' : 'given' }))
   const isLacking = (id: string) => id in infrastructure && !given.some((each) => isProvider(each, infrastructure[id] ?? ''))

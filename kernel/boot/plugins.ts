@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { GatewayError } from '../contract/errors.ts'
 import { type DurableLog, durableLog } from '../contract/event-log.ts'
-import type { PluginChange, PluginState } from '../contract/kernel-service.ts'
+import type { PluginState, ReloadReport } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
@@ -80,7 +80,7 @@ export class Plugins {
    * once and together; what it replaces finishes what it has begun. What holds the data or keeps the events is never replaced.
    * @throws PlanError, GatewayError `plugin_failed`: then nothing has changed
    */
-  async change(plan: Plan, restart: ReadonlySet<string>): Promise<PluginChange> {
+  async change(plan: Plan, restart: ReadonlySet<string>): Promise<Omit<ReloadReport, 'keys'>> {
     const before = this.#running
     const next = new Map<string, Instance>()
     const fresh: Instance[] = []
@@ -114,11 +114,13 @@ export class Plugins {
     await this.#makeReady(fresh)
     this.#retire(gone)
     await this.#tell(fresh)
-    const restarted = fresh.filter(({ id }) => before.has(id)).map(({ id }) => id)
+    const idsOf = (instances: readonly Instance[]) => instances.map(({ id }) => id)
     return {
-      started: fresh.filter(({ id }) => !before.has(id)).map(({ id }) => id),
-      ...{ restarted, reconfigured: reconfigured.map(([{ id }]) => id), needsRestart },
-      stopped: gone.filter(({ id }) => !next.has(id)).map(({ id }) => id),
+      started: idsOf(fresh.filter(({ id }) => !before.has(id))),
+      restarted: idsOf(fresh.filter(({ id }) => before.has(id))),
+      reconfigured: idsOf(reconfigured.map(([instance]) => instance)),
+      stopped: idsOf(gone.filter(({ id }) => !next.has(id))),
+      needsRestart,
     }
   }
 

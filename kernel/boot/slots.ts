@@ -2,106 +2,98 @@
 import { inTime } from '../contract/deadlines.ts'
 import { GatewayError, isGatewayError } from '../contract/errors.ts'
 
-interface Entry {
+/** Who adds an item, and where; without a deadline its promises may take their time. */
+export interface Place {
   readonly owner: string
   readonly planIndex: number
   readonly order: number
+  readonly deadline?: number
+}
+
+interface Entry extends Place {
   readonly item: unknown
 }
 
-/** Who adds an item, and where; without a deadline its promises may take their time. */
-export interface Place extends Omit<Entry, 'item'> {
-  readonly deadline?: number
+interface Slot {
+  readonly entries: readonly Entry[]
+  readonly items: readonly unknown[]
 }
 
 /** Told of a throw in an item: owner, which function of which slot, the error. */
 export type SlotErrorHandler = (owner: string, what: string, error: unknown) => void
 
+type Callable = (...args: unknown[]) => unknown
+type Guard = (name: string, call: Callable, self?: unknown) => Callable
+
 /** The lists, each sorted by `order`, then by the owner's place in the plan. */
 export class Slots {
-  readonly #entries = new Map<string, Entry[]>()
-  readonly #lists = new Map<string, readonly unknown[]>()
-  readonly #guard: Pick<GuardOptions, 'onError' | 'isUnavailable'>
+  readonly #slots = new Map<string, Slot>()
+  readonly #onError: SlotErrorHandler
+  readonly #isUnavailable: (error: unknown) => boolean
 
   /** `isUnavailable`: a database that goes away is a normal state, and nobody's fault. */
   constructor(onError: SlotErrorHandler, isUnavailable: (error: unknown) => boolean) {
-    this.#guard = { onError, isUnavailable }
+    this.#onError = onError
+    this.#isUnavailable = isUnavailable
   }
 
   /** Adds an item; the returned function withdraws it. */
-  add(slot: string, item: unknown, { deadline = Number.POSITIVE_INFINITY, ...at }: Place): () => void {
-    const entry: Entry = { ...at, item: guardItem(item, { owner: at.owner, slot, deadline, ...this.#guard }) }
-    const next = [...(this.#entries.get(slot) ?? []), entry].sort((a, b) => a.order - b.order || a.planIndex - b.planIndex)
-    this.#set(slot, next)
-    return () =>
-      this.#set(
-        slot,
-        (this.#entries.get(slot) ?? []).filter((other) => other !== entry),
-      )
+  add(slot: string, item: unknown, place: Place): () => void {
+    const entry: Entry = { ...place, item: guardItem(item, this.#guard(slot, place)) }
+    this.#change(slot, (entries) => [...entries, entry].sort((a, b) => a.order - b.order || a.planIndex - b.planIndex))
+    return () => this.#change(slot, (entries) => entries.filter((other) => other !== entry))
   }
 
   /** The items now; the same array until the slot changes. */
   items(slot: string): readonly unknown[] {
-    return this.#lists.get(slot) ?? []
+    return this.#slots.get(slot)?.items ?? []
   }
 
-  #set(slot: string, entries: Entry[]): void {
-    this.#entries.set(slot, entries)
-    this.#lists.set(slot, Object.freeze(entries.map((entry) => entry.item)))
+  #change(slot: string, change: (entries: readonly Entry[]) => readonly Entry[]): void {
+    const entries = change(this.#slots.get(slot)?.entries ?? [])
+    this.#slots.set(slot, { entries, items: Object.freeze(entries.map(({ item }) => item)) })
+  }
+
+  #guard(slot: string, { owner: plugin, deadline = Number.POSITIVE_INFINITY }: Place): Guard {
+    return (name, call, self) => {
+      const report = (error: unknown) => this.#onError(plugin, `${slot}.${name}`, error)
+      const rethrow = (error: unknown): never => {
+        if (isGatewayError(error) || isAbort(error) || this.#isUnavailable(error)) throw error
+        report(error)
+        throw new GatewayError('plugin_failed', `Its ${name}() in the slot "${slot}" failed; the log has the cause.`, { plugin, cause: error })
+      }
+      const late = () => {
+        const error = new GatewayError('deadline_exceeded', `Its ${name}() in the slot "${slot}" did not settle within ${deadline} ms.`, { plugin })
+        report(error)
+        return error
+      }
+      return (...args) => {
+        try {
+          const result = call.apply(self, args)
+          if (!(result instanceof Promise)) return result
+          return (deadline === Number.POSITIVE_INFINITY ? result : inTime(result, deadline, late)).catch(rethrow)
+        } catch (error) {
+          return rethrow(error)
+        }
+      }
+    }
   }
 }
 
-function guardItem(item: unknown, options: Omit<GuardOptions, 'name'>): unknown {
-  if (typeof item === 'function') return guardFunction(item as Callable, undefined, { ...options, name: 'call' })
+/** The item with its functions, its own and inherited ones, guarded. */
+function guardItem(item: unknown, guard: Guard): unknown {
+  if (typeof item === 'function') return guard('call', item as Callable)
   if (typeof item !== 'object' || item === null) return item
   const guarded: Record<PropertyKey, unknown> = Object.create(item)
   for (let level: object | null = item; level !== null && level !== Object.prototype; level = Object.getPrototypeOf(level)) {
-    for (const name of Object.getOwnPropertyNames(level)) {
-      const property = Object.getOwnPropertyDescriptor(level, name)
+    for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(level))) {
       if (name === 'constructor' || Object.hasOwn(guarded, name)) continue
-      if (property?.get) Object.defineProperty(guarded, name, { get: () => Reflect.get(item, name), enumerable: true })
-      if (typeof property?.value !== 'function') continue
-      Object.defineProperty(guarded, name, { value: guardFunction(property.value as Callable, item, { ...options, name }), enumerable: true })
+      if (property.get) Object.defineProperty(guarded, name, { get: () => Reflect.get(item, name), enumerable: true })
+      if (typeof property.value !== 'function') continue
+      Object.defineProperty(guarded, name, { value: guard(name, property.value as Callable, item), enumerable: true })
     }
   }
   return guarded
-}
-
-type Callable = (...args: unknown[]) => unknown
-
-interface GuardOptions {
-  owner: string
-  slot: string
-  name: string
-  deadline: number
-  onError: SlotErrorHandler
-  isUnavailable(error: unknown): boolean
-}
-
-function guardFunction(call: Callable, self: unknown, options: GuardOptions): Callable {
-  const rethrow = (error: unknown): never => {
-    if (isGatewayError(error) || isAbort(error) || options.isUnavailable(error)) throw error
-    options.onError(options.owner, `${options.slot}.${options.name}`, error)
-    throw new GatewayError('plugin_failed', `Its ${options.name}() in the slot "${options.slot}" failed; the log has the cause.`, {
-      plugin: options.owner,
-      cause: error,
-    })
-  }
-  const { deadline, name, owner, slot } = options
-  const late = () => {
-    const error = new GatewayError('deadline_exceeded', `Its ${name}() in the slot "${slot}" did not settle within ${deadline} ms.`, { plugin: owner })
-    options.onError(owner, `${slot}.${name}`, error)
-    return error
-  }
-  return (...args) => {
-    try {
-      const result = call.apply(self, args)
-      if (!(result instanceof Promise)) return result
-      return (deadline === Number.POSITIVE_INFINITY ? result : inTime(result, deadline, late)).catch(rethrow)
-    } catch (error) {
-      return rethrow(error)
-    }
-  }
 }
 
 function isAbort(error: unknown): boolean {

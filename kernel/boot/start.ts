@@ -5,15 +5,13 @@ import { PlanError } from '../contract/problem.ts'
 import { currentRuntime } from '../runtime/index.ts'
 import { createGateway, type Gateway } from './gateway.ts'
 import type { LoadedPlugin } from './load.ts'
-import { Redactor, silentLog } from './log.ts'
+import { silentLog } from './log.ts'
 import { makePlan } from './plan.ts'
 import { assertSound, type GatewayOptions, planFrom } from './planning.ts'
 
 /** Starts a gateway. Rejects with a `PlanError` naming every problem, or with what kept it from starting; then nothing is left open. */
 export async function startGateway(options: GatewayOptions): Promise<Gateway> {
   const raw = readConfig(options)
-  const redactor = new Redactor()
-  for (const secret of options.secrets ?? []) redactor.add(secret)
   const finding = currentRuntime()
   let made: ReturnType<typeof createGateway> | undefined
   const lay = async (loaded: readonly LoadedPlugin[]) => {
@@ -21,8 +19,8 @@ export async function startGateway(options: GatewayOptions): Promise<Gateway> {
     // What is wrong with the descriptors and the config of others the whole plan says.
     const own = plan.problems.filter(({ where }) => plan.order.some(({ plugin }) => plugin.id === where))
     if (own.length > 0) throw new PlanError(own)
-    const logFor = options.log?.(plan.resolved.log, redactor) ?? silentLog
-    made = createGateway({ plan, raw, options, logFor, redactor, runtime: await finding })
+    const logFor = options.log?.(plan.resolved.log) ?? silentLog
+    made = createGateway({ plan, raw, options, logFor, runtime: await finding })
     await made.lay()
     return made
   }

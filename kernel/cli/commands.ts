@@ -1,8 +1,8 @@
 /** The top-level commands: `start` and `status` are the kernel's, the others come from the plugins' descriptors. */
 import { builtins } from '../../plugins/builtins.ts'
 import { type ConfigFlags, isSwitchedOff, type RawConfig, readConfig } from '../config/index.ts'
-import type { Command, CommandRef } from '../contract/command.ts'
 import { isPlugin } from '../contract/plugin.ts'
+import type { Command, CommandRef } from './command.ts'
 import type { ListedCommand } from './help.ts'
 import type { CommandSource } from './parse.ts'
 

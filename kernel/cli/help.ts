@@ -1,5 +1,5 @@
 /** The text of `--help`. */
-import type { Command, CommandArgument } from '../contract/command.ts'
+import type { Command, CommandArgument } from './command.ts'
 import { globalFlags, rootFlags, toFlag } from './parse.ts'
 
 /** Marks up text for a terminal, or leaves it as it is. */

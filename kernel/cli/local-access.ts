@@ -2,13 +2,14 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { AuthMethod } from '../contract/principal.ts'
 import { isForwarded, isLoopbackAddress } from '../http/address.ts'
+import { Redactor } from './redactor.ts'
 
 /** What a gateway is started with so that they are accepted. */
 export interface LocalAccess {
   /** The random one: accepted from loopback and in process. */
   readonly token: string
-  /** The other options of `startGateway`. */
-  readonly options: { readonly authMethods: readonly AuthMethod[]; readonly secrets: readonly string[] }
+  /** The other options of `startGateway`: they are accepted, and never written. */
+  readonly options: { readonly authMethods: readonly AuthMethod[]; readonly redactor: Redactor }
 }
 
 /** Makes the random one, and takes `PORTICO_TOKEN` from the environment, which is accepted from anywhere. */
@@ -16,7 +17,7 @@ export function createLocalAccess(env: Readonly<Record<string, string | undefine
   const token = `ptl_${randomBytes(32).toString('base64url')}`
   const fromEnv = env.PORTICO_TOKEN ? [env.PORTICO_TOKEN] : []
   const authMethods = [fixedToken('local', token, { loopbackOnly: true }), ...fromEnv.map((value) => fixedToken('env', value, { loopbackOnly: false }))]
-  return { token, options: { authMethods, secrets: [token, ...fromEnv] } }
+  return { token, options: { authMethods, redactor: new Redactor([token, ...fromEnv]) } }
 }
 
 /** Accepts one known token by a constant-time comparison; with `loopbackOnly` from this machine alone, and through no proxy. */

@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, spyOn, test } from 'bun:test'
 import { resetSync } from '@logtape/logtape'
-import { Redactor } from '../boot/log.ts'
 import { configureLog } from './log.ts'
+import { Redactor } from './redactor.ts'
 
 afterAll(() => resetSync())
 

@@ -1,9 +1,9 @@
 /** The log of a running gateway: LogTape behind the contract's `Logger`, to stderr, secrets redacted at the sink. */
 import { configureSync, getJsonLinesFormatter, getLogger, getTextFormatter, type LogLevel, type LogRecord, type Sink } from '@logtape/logtape'
-import type { LogFactory, LogOptions, Redactor } from '../boot/log.ts'
+import type { LogFactory, LogOptions, Redaction } from '../boot/log.ts'
 
 /** Configures the process-wide log and returns the factory. One call per process. */
-export function configureLog(options: LogOptions, redactor: Redactor): LogFactory {
+export function configureLog(options: LogOptions, redactor: Redaction): LogFactory {
   const format = options.format === 'json' ? getJsonLinesFormatter() : getTextFormatter({ timestamp: 'rfc3339' })
   const sink: Sink = (record: LogRecord) => {
     process.stderr.write(redactor.apply(format(record)))

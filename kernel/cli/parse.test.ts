@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test'
-import type { Command } from '../contract/command.ts'
+import type { Command } from './command.ts'
 import { type CommandSource, parseCommandLine, UsageError } from './parse.ts'
 
 const create: Command = {

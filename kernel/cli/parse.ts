@@ -1,6 +1,7 @@
 /** Reads a command line strictly: every word is a command, a flag the command knows, or an argument it takes. */
-import type { Command, CommandArgument } from '../contract/command.ts'
+
 import { nearestName } from '../contract/problem.ts'
+import type { Command, CommandArgument } from './command.ts'
 
 /** The caller wrote something that is no command line of ours: exit code 2. */
 export class UsageError extends Error {

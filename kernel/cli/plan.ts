@@ -1,8 +1,8 @@
 /** The plan for commands that look before anything is started: opens no database, listens on nothing. */
 import { planGateway } from '../boot/planning.ts'
 import { exposedSecrets, redactConfig } from '../config/index.ts'
-import type { CommandPlan } from '../contract/command.ts'
 import { formatProblem } from '../contract/problem.ts'
+import type { CommandPlan } from './command.ts'
 import type { CommandOptions } from './commands.ts'
 
 /** Reads the config and every descriptor. */

@@ -1,10 +1,10 @@
 /** Runs one command line: finds the command, runs it, says what went wrong. */
 
 import manifest from '../../package.json' with { type: 'json' }
-import type { Command, CommandContext } from '../contract/command.ts'
 import { isGatewayError } from '../contract/errors.ts'
 import { PlanError } from '../contract/problem.ts'
 import { createClient } from './client.ts'
+import type { Command, CommandContext } from './command.ts'
 import { createCommands } from './commands.ts'
 import { exitCode } from './exit-code.ts'
 import { commandHelp, createStyle, rootHelp, type Style } from './help.ts'

@@ -4,10 +4,10 @@ import { join } from 'node:path'
 import type { Gateway } from '../boot/gateway.ts'
 import type { GatewayOptions } from '../boot/planning.ts'
 import type { GatewayConfig, KernelConfig } from '../config/index.ts'
-import type { Command } from '../contract/command.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import { createAccessLog } from './access-log.ts'
+import type { Command } from './command.ts'
 import { exitCode } from './exit-code.ts'
 import { columns } from './help.ts'
 import { createLocalAccess } from './local-access.ts'
@@ -48,9 +48,9 @@ async function run(context: KernelCommandContext): Promise<number> {
   const options: GatewayOptions = {
     ...{ flags, env: cli.env, cwd: cli.cwd, endProcess: () => broken.abort(), ...access },
     // Asked again by a reload.
-    log(options, redactor) {
+    log(options) {
       switchAccessLog?.(options.access)
-      return configureLog(options, redactor)
+      return configureLog(options, access.redactor)
     },
   }
   const gateway = await startGateway(options).catch((error: unknown) => {

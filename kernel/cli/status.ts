@@ -1,6 +1,6 @@
 /** `portico status`: what runs on the data folder. Never starts anything. */
 import { readConfig } from '../config/index.ts'
-import type { Command } from '../contract/command.ts'
+import type { Command } from './command.ts'
 import { columns } from './help.ts'
 import type { KernelCommandContext } from './run.ts'
 import { findRunning } from './running.ts'

@@ -1,19 +1,13 @@
 /** Deadlines: of one promise, and of many waits with one timer, exact to a fortieth of a second, nothing per request but a place in a bag. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { Bag, type Bagged } from './bag.ts'
 import { GatewayError } from './errors.ts'
 
 /** Settles like `work`, or rejects after `ms` with a message that names the culprit. The work itself goes on; its late failure is swallowed. Internal to the kernel. */
-export async function withDeadline<T>(work: Promise<T>, ms: number, culprit: string): Promise<T> {
-  const over = new AbortController()
-  const late = sleep(ms, undefined, { signal: over.signal }).then(() => {
-    throw new GatewayError('deadline_exceeded', `${culprit} did not finish within ${ms} ms.`)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    over.abort()
-  }
+export function withDeadline<T>(work: Promise<T>, ms: number, culprit: string): Promise<T> {
+  const { promise: over, reject } = Promise.withResolvers<never>()
+  const late = () => reject(new GatewayError('deadline_exceeded', `${culprit} did not finish within ${ms} ms.`))
+  const timer = setTimeout(late, ms)
+  return Promise.race([work, over]).finally(() => clearTimeout(timer))
 }
 
 const tickMs = 25

@@ -1,8 +1,8 @@
 /** `portico`: everything a plugin author imports. Types, pure functions, and one small timer. */
 
 export { sql } from 'drizzle-orm/sql'
+export * from '../cli/command.ts'
 export * from './access.ts'
-export * from './command.ts'
 export { dataFolder, type OpenDatabase } from './database.ts'
 export { Deadlines, inTime, type Wait } from './deadlines.ts'
 export * from './errors.ts'

@@ -81,18 +81,14 @@ export interface ConfigSection {
   readonly aliases: readonly string[]
 }
 
-/** Ids of the plugins that a change has touched. */
-export interface PluginChange {
+/** What a reload did: the ids of the plugins it touched, and the keys. */
+export interface ReloadReport {
   readonly started: readonly string[]
   readonly restarted: readonly string[]
   readonly reconfigured: readonly string[]
   readonly stopped: readonly string[]
-  /** Their config changed, but they cannot be exchanged while the gateway runs. */
+  /** Plugins whose config changed, and keys, that are not taken while the gateway runs. */
   readonly needsRestart: readonly string[]
-}
-
-/** What a reload did. */
-export interface ReloadReport extends PluginChange {
   /** Keys whose values changed: `gateway.maxStreams`. */
   readonly keys: readonly string[]
 }

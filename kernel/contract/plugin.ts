@@ -1,8 +1,8 @@
 /** `definePlugin`: what a plugin says of itself, and what it is given. */
 import type { NodePgDatabase, NodePgQueryResultHKT } from 'drizzle-orm/node-postgres'
 import type { PgTransaction } from 'drizzle-orm/pg-core'
+import type { CommandRef } from '../cli/command.ts'
 import type { RouteGroup } from './access.ts'
-import type { CommandRef } from './command.ts'
 import type { GatewayEvent } from './event.ts'
 import type { EventRef, ScopeRef, ServiceRef, SlotRef } from './refs.ts'
 import type { Static, TObject, TSchema } from './schema.ts'

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startGateway } from '../../../kernel/boot/start.ts'
+import { Redactor } from '../../../kernel/cli/redactor.ts'
 import { definePlugin, open } from '../../../kernel/contract/index.ts'
 
 const [plugins, routes] = process.argv.slice(2).map(Number) as [number, number]
@@ -32,6 +33,7 @@ const gateway = await startGateway({
   env: {},
   cwd: dataDir,
   plugins: made,
+  redactor: new Redactor(),
   authMethods: [{ name: 'none', authenticate: async () => null }],
 })
 console.log(gateway.url)

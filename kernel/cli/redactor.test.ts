@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { inspect } from 'node:util'
-import { Redactor } from './log.ts'
+import { Redactor } from './redactor.ts'
 
 describe('the log never shows', () => {
   const redactor = new Redactor()

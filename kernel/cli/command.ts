@@ -1,6 +1,6 @@
 /** Commands that a plugin adds to the `portico` command. Known without set-up, so that `--help` opens no database. */
-import type { ConfigSection } from './kernel-service.ts'
-import type { JsonSchema } from './schema.ts'
+import type { ConfigSection } from '../contract/kernel-service.ts'
+import type { JsonSchema } from '../contract/schema.ts'
 
 /** A flag or positional of a command. */
 export interface CommandArgument {
