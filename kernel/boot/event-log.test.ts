@@ -2,6 +2,7 @@ import { describe, expect, test } from 'bun:test'
 import { readFile } from 'node:fs/promises'
 import { type DurableLog, defineEvent, definePlugin, defineService, type EventDelivery, type GatewayEvent, rpc, t } from 'portico'
 import { type EventLog, eventLog } from 'portico/plugins/event-log'
+import { readStats } from 'portico/plugins/metrics'
 import { startTestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
 import { planGateway } from './planning.ts'
@@ -107,7 +108,7 @@ describe('the event log', () => {
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
       ...['data-folder ready', 'pglite ready', 'database ready', 'event-log ready', 'sockets ready', 'talker ready'],
     ])
-    await until(() => gateway.gateway.kernel.stats().counters['bus.appended'] === 7)
+    await until(() => readStats(gateway.gateway.kernel).counters['bus.appended'] === 7)
     expect(steps).toEqual(['talker', 'heard 1'])
   })
 

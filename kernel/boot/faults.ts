@@ -21,8 +21,8 @@ export function createFaults({ logFor, bus, redact, database }: FaultsOptions) {
   const lastPublished = new Map<string, number>()
   let total = 0
   return {
-    /** Faults since the start. */
-    count: () => total,
+    /** How many since the start. */
+    stats: () => ({ gauges: {}, counters: { faults: total } }),
     report(plugin: string, what: string, error: unknown): void {
       total++
       const message = error instanceof Error ? error.message : String(error)

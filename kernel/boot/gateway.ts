@@ -138,15 +138,7 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
     routeGroups: () => http.table.groups,
     eventTypes: bus.types,
     scopes: () => running.plan.scopes,
-    stats() {
-      const sources = [bus.stats(), http.stats(), ...(slots.items(statSources.id) as (() => KernelStats)[]).map(statsOf)]
-      const states: Record<string, number> = {}
-      for (const { state } of plugins.running.values()) states[`plugins_${state}`] = (states[`plugins_${state}`] ?? 0) + 1
-      return {
-        gauges: Object.assign({}, ...sources.map(({ gauges }) => gauges), states),
-        counters: Object.assign({ faults: faults.count() }, ...sources.map(({ counters }) => counters)),
-      }
-    },
+    statSources: () => [bus.stats, () => http.stats(), faults.stats, ...(slots.items(statSources.id) as (() => KernelStats)[])],
     onRequest: (listener) => http.onRequest(listener),
     config() {
       const { plan, raw } = running
@@ -211,15 +203,6 @@ function refuse(plugin: string, what: string): never {
 async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: ResolvedSecret) => boolean = () => true): Promise<void> {
   const references = resolved.secrets.filter((secret) => secret.reference !== null && isMeant(secret))
   await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
-}
-
-/** What a source throws is reported by its slot; the others' numbers are shown. */
-function statsOf(source: () => KernelStats): KernelStats {
-  try {
-    return source()
-  } catch {
-    return { gauges: {}, counters: {} }
-  }
 }
 
 function pluginInfo({ plugin, from, file }: Plan['order'][number], instance: Instance | undefined): PluginInfo {

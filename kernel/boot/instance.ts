@@ -1,14 +1,12 @@
 /** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
 import type { Bus } from '../bus/bus.ts'
-import type { RouteGroup } from '../contract/access.ts'
 import { withDeadline } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
-import type { Clock, Database, ListenOptions, Logger, PluginContext, PublishOptions } from '../contract/plugin.ts'
+import type { Clock, Database, ListenOptions, Logger, PluginContext, PublishOptions, SetupResult } from '../contract/plugin.ts'
 import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef, SlotRef } from '../contract/refs.ts'
-import type { SocketRoute } from '../contract/socket.ts'
 import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
 import type { PlannedPlugin } from './plan.ts'
 import type { Slots } from './slots.ts'
@@ -31,13 +29,7 @@ export interface InstanceHost {
   redact(text: string): string
 }
 
-interface Result {
-  routes?: readonly RouteGroup[]
-  sockets?: readonly SocketRoute[]
-  services?: Record<string, unknown>
-  ready?(signal: AbortSignal): void | Promise<void>
-  reconfigure?(config: unknown): void | Promise<void>
-}
+type Result = Omit<SetupResult<{}, unknown>, 'services'> & { services?: Record<string, unknown> }
 
 const resultKeys = ['routes', 'sockets', 'services', 'ready', 'reconfigure']
 

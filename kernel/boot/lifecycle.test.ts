@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test'
 import { authMethods, definePlugin, defineService, guard, type KernelStats, open, requestLimits, rpc, type SlotRef, statSources, t } from 'portico'
+import { readStats } from 'portico/plugins/metrics'
 import { startTestGateway } from 'portico/testkit'
 
 const base = { version: '1.0.0', api: 1, summary: 'A test plugin' }
@@ -118,7 +119,7 @@ describe('plugins live', () => {
       throw new Error('lost count')
     })
     await using gateway = await startTestGateway({ only: [liar, pens] })
-    const { gauges, counters } = gateway.gateway.kernel.stats()
+    const { gauges, counters } = readStats(gateway.gateway.kernel)
     expect([gauges['pens.left'], gauges.requests_in_flight, counters['pens.used']]).toEqual([3, 0, 4])
     expect(gateway.log).toContainEqual(expect.objectContaining({ plugin: 'liar', level: 'error', message: expect.stringContaining('lost count') }))
   })

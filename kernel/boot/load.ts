@@ -26,11 +26,11 @@ export interface LoadOptions {
 /** Loads all of them; those that cannot be loaded are problems, never a throw. */
 export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: LoadOptions): Promise<{ plugins: LoadedPlugin[]; problems: Problem[] }> {
   const problems: Problem[] = []
-  const attempt = async (where: string, from: string, load: PluginLoader, file: () => string): Promise<LoadedPlugin[]> => {
+  const attempt = async (where: string, from: string, load: () => Promise<FoundModule>): Promise<LoadedPlugin[]> => {
     try {
-      const plugin = (await load()).default
+      const { default: plugin, file } = await load()
       if (isPlugin(plugin)) {
-        const loaded = { plugin, from, file: file() }
+        const loaded = { plugin, from, file }
         onLoaded(loaded)
         return [loaded]
       }
@@ -41,15 +41,8 @@ export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: L
     return []
   }
   const plugins = await Promise.all([
-    ...Object.entries(builtins).map(([id, load]) => attempt(id, 'builtin', load, () => builtinFile(id))),
-    ...specifiers.map((name) =>
-      attempt(
-        name,
-        name,
-        () => importPlugin(name, baseDir),
-        () => paths.get(`${baseDir} ${name}`) ?? name,
-      ),
-    ),
+    ...Object.entries(builtins).map(([id, load]) => attempt(id, 'builtin', async () => ({ ...(await load()), file: builtinFile(id) }))),
+    ...specifiers.map((name) => attempt(name, name, () => importPlugin(name, baseDir))),
   ])
   return { plugins: plugins.flat(), problems }
 }
@@ -57,8 +50,13 @@ export async function loadPlugins({ builtins, specifiers, baseDir, onLoaded }: L
 // Compiled, everything ends in `.js`.
 const builtinFile = (id: string) => fileURLToPath(new URL(`../../plugins/${id}/index${import.meta.url.slice(-3)}`, import.meta.url).href)
 
-/** Where specifiers were found, and how often their modules were asked for anew. */
-const paths = new Map<string, string>()
+/** A module, and its path. */
+interface FoundModule {
+  readonly default: unknown
+  readonly file: string
+}
+
+/** How often modules were asked for anew. */
 const renewals = new Map<string, number>()
 
 /** From now on this plugin's module is another one than before: what its file holds by then. What it imports stays. */
@@ -68,19 +66,18 @@ export function renewPlugin(specifier: string, baseDir: string): void {
 }
 
 /** Resolves a specifier from a folder and imports it. */
-export async function importPlugin(specifier: string, baseDir: string): Promise<{ default: unknown }> {
+export async function importPlugin(specifier: string, baseDir: string): Promise<FoundModule> {
   const { resolveModulePath } = await import('exsolve')
-  const path = resolveModulePath(specifier, {
+  const file = resolveModulePath(specifier, {
     from: pathToFileURL(`${baseDir}/`).href,
     extensions: ['.ts', '.js', '.mjs'],
     suffixes: ['', '/index'],
     cache: false,
   })
-  const key = `${baseDir} ${specifier}`
-  paths.set(key, path)
-  const renewal = renewals.get(key)
+  const renewal = renewals.get(`${baseDir} ${specifier}`)
   // Bun looks at the query of a path, not of a URL.
-  return (await import(renewal === undefined ? pathToFileURL(path).href : `${path}?renewal=${renewal}`)) as { default: unknown }
+  const module = (await import(renewal === undefined ? pathToFileURL(file).href : `${file}?renewal=${renewal}`)) as { default: unknown }
+  return { default: module.default, file }
 }
 
 function describe(error: unknown): string {

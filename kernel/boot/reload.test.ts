@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { authMethods, contextOf, defineEvent, definePlugin, defineService, open, type Plugin, rpc, secret, t } from 'portico'
 import { sseHeaders } from 'portico/plugins/events'
+import { readStats } from 'portico/plugins/metrics'
 import { startTestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
 
@@ -87,7 +88,7 @@ describe('a changed config', () => {
     const { plugins, release } = scene()
     await using gateway = await startTestGateway({ only: plugins, config: '[giver]\nword = "old"\n' })
     const slow = gateway.fetch('/taker/slow')
-    await until(() => gateway.gateway.kernel.stats().gauges.requests_in_flight === 1)
+    await until(() => readStats(gateway.gateway.kernel).gauges.requests_in_flight === 1)
     await gateway.gateway.kernel.reload({ text: '[giver]\nword = "new"\n' })
     expect(await (await gateway.fetch('/taker')).text()).toBe('new')
     release()

@@ -23,9 +23,6 @@ export interface Topic {
   listeners: readonly OwnedListener[]
 }
 
-/** All types. */
-export type Catalogue = ReturnType<typeof createCatalogue>
-
 /** An empty catalogue. Schemas are compiled at their first event: a tenth of a millisecond each. */
 export function createCatalogue() {
   const topics = new Map<string, Topic>()

@@ -50,7 +50,7 @@ export interface EventTypeInfo {
   readonly ref: EventRef
 }
 
-/** Numbers for `/metrics` and `status`. Counters only rise; gauges are of now. */
+/** Numbers for `/metrics`. Counters only rise; gauges are of now. */
 export interface KernelStats {
   readonly gauges: Readonly<Record<string, number>>
   readonly counters: Readonly<Record<string, number>>
@@ -118,7 +118,8 @@ export interface Kernel {
   /** The same list until plugins come or go. */
   eventTypes(): readonly EventTypeInfo[]
   scopes(): readonly { owner: string; ref: ScopeRef }[]
-  stats(): KernelStats
+  /** Where numbers come from: the kernel's parts, and the slot `statSources`. One that throws is reported by its slot. */
+  statSources(): readonly (() => KernelStats)[]
   /** Called for each finished request; returns the undo. */
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** The running config, secrets redacted; what may stand in it; its text, the file it came from, and the path where that is or would be. */

@@ -1,5 +1,6 @@
 /** The plugin `metrics`: `/metrics` for Prometheus. Without a key only over loopback. */
 import { admin, definePlugin, GatewayError, kernel, optional } from 'portico'
+import { readStats } from './contract.ts'
 import { contentType, createMetrics } from './metrics.ts'
 
 export default definePlugin({
@@ -10,9 +11,11 @@ export default definePlugin({
   requires: { kernel },
   paths: ['/metrics'],
   setup(ctx) {
-    const metrics = createMetrics(ctx.services.kernel)
+    const { kernel } = ctx.services
+    const { version, runtime, startedAt } = kernel
+    const metrics = createMetrics({ version, runtime, startedAt, stats: () => readStats(kernel) })
     ctx.defer(metrics.stop)
-    ctx.defer(ctx.services.kernel.onRequest(metrics.observe))
+    ctx.defer(kernel.onRequest(metrics.observe))
     return {
       routes: [
         optional(admin, (app) =>

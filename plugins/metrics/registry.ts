@@ -1,5 +1,5 @@
 /** What the Prometheus library keeps: the kernel's own numbers, the process, the event loop. */
-import type { Kernel } from 'portico'
+import type { Kernel, KernelStats } from 'portico'
 import { Counter, Gauge, Registry } from 'prom-client'
 import type { Lag } from './lag.ts'
 
@@ -7,7 +7,7 @@ const mostStats = 500
 
 /** What is shown. */
 export interface RegistryOptions {
-  readonly kernel: Pick<Kernel, 'stats' | 'version' | 'runtime' | 'startedAt'>
+  readonly kernel: Pick<Kernel, 'version' | 'runtime' | 'startedAt'> & { stats(): KernelStats }
   readonly lag: Lag
 }
 
