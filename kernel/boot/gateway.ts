@@ -92,9 +92,8 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
   const drain = (groups?: ReadonlySet<CompiledGroup>) => http.drain(running.plan.resolved.gateway.shutdownDeadlineMs, groups)
   const plugins: Plugins = new Plugins({
     ...{ bus, slots, clock, dataDir: raw.dataDir, logFor, redact, onError: faults.report, drain },
-    dbOf: (plugin) => opened(plugin, 'db').db,
     kernelService: (plugin, id) => (id === kernel.id && opened(plugin, `service "${id}"`) ? service : undefined),
-    migrate: (plugin, folder) => opened(plugin, 'tables').migrate(plugin, folder),
+    database: opened,
     setTable(table) {
       http.table = table
     },

@@ -1,10 +1,11 @@
 /** One running plugin: its context, its state, and everything it registered, undone in reverse order. */
 import type { Bus } from '../bus/bus.ts'
+import type { OpenDatabase } from '../contract/database.ts'
 import { withDeadline } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { PluginState } from '../contract/kernel-service.ts'
-import type { Clock, Database, ListenOptions, Logger, PluginContext, PublishOptions, SetupResult } from '../contract/plugin.ts'
+import type { Clock, ListenOptions, Logger, PluginContext, PublishOptions, SetupResult } from '../contract/plugin.ts'
 import { nearestName, PlanError, type Problem } from '../contract/problem.ts'
 import type { EventRef, SlotRef } from '../contract/refs.ts'
 import { type CompiledPlugin, compilePlugin } from '../http/compile.ts'
@@ -19,8 +20,8 @@ const undoDeadline = 5_000
 export interface InstanceHost {
   readonly bus: Bus
   readonly slots: Slots
-  /** Throws by name while it is not open. */
-  dbOf(plugin: string): Database
+  /** Throws while it is not open, by the name of the plugin and what it would have of it. */
+  database(plugin: string, what: string): OpenDatabase
   readonly clock: Clock
   readonly dataDir: string
   logFor(plugin: string): Logger
@@ -183,7 +184,7 @@ export class Instance {
       config,
       log: host.logFor(this.id),
       get db() {
-        return host.dbOf(plugin.id)
+        return host.database(plugin.id, 'db').db
       },
       clock: host.clock,
       signal: this.#abort.signal,

@@ -17,7 +17,6 @@ import { foundation, isProvider, type Plan, type PlannedPlugin } from './plan.ts
 export interface PluginsHost extends InstanceHost {
   /** A service that is no plugin's, for a plugin. */
   kernelService(plugin: string, id: string): unknown
-  migrate(plugin: string, folder: URL): Promise<void>
   setTable(table: RouteTable): void
   /** Lets what these groups have begun end, event streams at once. */
   drain(groups: ReadonlySet<CompiledGroup>): Promise<void>
@@ -177,7 +176,7 @@ export class Plugins {
         const missing = needs.find((id) => !all.get(id)?.isUp || problems.some((problem) => problem.where === id))
         if (missing !== undefined) return block(instance, missing)
         try {
-          if (plugin.migrations) await this.#host.migrate(plugin.id, plugin.migrations)
+          if (plugin.migrations) await this.#host.database(plugin.id, 'tables').migrate(plugin.id, plugin.migrations)
           problems.push(...(await instance.setup(this.#serviceFor(instance, all))))
           const log = instance.services().get(durableLog.id)
           // Beside the other set-ups: what they publish waits in its outbox.

@@ -158,19 +158,15 @@ function notYet(): never {
 class LiveDelivery implements EventDelivery {
   readonly id = undefined
   readonly forms = {}
+  readonly type: string
+  readonly principal: string | undefined
   readonly event: GatewayEvent
   #json: string | undefined
 
   constructor(event: GatewayEvent) {
+    this.type = event.type
+    this.principal = event.principal
     this.event = event
-  }
-
-  get type(): string {
-    return this.event.type
-  }
-
-  get principal(): string | undefined {
-    return this.event.principal
   }
 
   get json(): string {

@@ -2,7 +2,6 @@
 import { builtins } from '../../plugins/builtins.ts'
 import { importPlugin } from '../boot/load.ts'
 import { isPlugin, type Plugin } from '../contract/plugin.ts'
-import { toJsonSchema } from '../contract/schema.ts'
 
 const [name = '', cwd = '.', mark = ''] = process.argv.slice(2)
 
@@ -27,6 +26,6 @@ function describe(plugin: Plugin, from: string): Record<string, unknown> {
     scopes: (plugin.scopes ?? []).map(({ id, summary }) => ({ id, summary })),
     commands: (plugin.commands ?? []).map((command) => ({ name: command.name, summary: command.summary })),
     tables: Object.keys(plugin.tables ?? {}),
-    config: plugin.config ? toJsonSchema(plugin.config) : null,
+    config: plugin.config ?? null,
   }
 }

@@ -45,29 +45,6 @@ export function isSecret(schema: unknown): boolean {
   return typeof schema === 'object' && schema !== null && (schema as JsonSchema)[secretKey] === true
 }
 
-/** The schema as plain JSON Schema 2020-12: symbols gone, tuples as `prefixItems`. */
-export function toJsonSchema(schema: unknown): JsonSchema {
-  return plain(schema) as JsonSchema
-}
-
-function plain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(plain)
-  if (typeof value !== 'object' || value === null) return value
-  const out: JsonSchema = {}
-  for (const [key, entry] of Object.entries(value)) out[key] = plain(entry)
-  if (out.type === 'array' && Array.isArray(out.items)) {
-    out.prefixItems = out.items
-    out.items = false
-    delete out.additionalItems
-  }
-  const choices = out.anyOf
-  if (Array.isArray(choices) && choices.every((choice) => typeof choice.const === 'string')) {
-    delete out.anyOf
-    return { ...out, type: 'string', enum: choices.map((choice) => choice.const) }
-  }
-  return out
-}
-
 /** Compiles a schema once, for many values: gives what is wrong with one, and where (`/tokens/0`; `/` = with all of it), or undefined. */
 export function compileCheck(schema: unknown): (value: unknown) => { readonly path: string; readonly message: string } | undefined {
   const check = TypeCompiler.Compile(schema as TSchema)

@@ -1,5 +1,6 @@
 /** The AsyncAPI 3.1 document: every owned event type, as `GET /api/events` sends it. */
-import { type JsonSchema, type Kernel, toJsonSchema } from 'portico'
+import type { JsonSchema, Kernel } from 'portico'
+import { toJsonSchema } from './contract.ts'
 
 /** Makes the document from the event types as they are now. */
 export function buildAsyncApi(kernel: Pick<Kernel, 'eventTypes' | 'version'>): JsonSchema {

@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document: each group's app read by @elysiajs/openapi, merged over the plugins, with security and errors from what the kernel knows. */
 import { toOpenAPISchema } from '@elysiajs/openapi/openapi'
-import { type Access, errorTable, type JsonSchema, type Kernel, type RouteGroupInfo, toJsonSchema } from 'portico'
+import { type Access, errorTable, type JsonSchema, type Kernel, type RouteGroupInfo } from 'portico'
+import { toJsonSchema } from './contract.ts'
 
 /** An operation of the document. */
 export type Operation = JsonSchema & { operationId: string; summary?: string; tags: string[]; security: JsonSchema[]; responses: Record<string, JsonSchema> }

@@ -1,5 +1,6 @@
 /** The methods there are, with their params checked. */
-import { compileCheck, GatewayError, hasScope, nearestName, toJsonSchema } from 'portico'
+import { compileCheck, GatewayError, hasScope, nearestName } from 'portico'
+import { toJsonSchema } from 'portico/plugins/docs'
 import type { RpcCall, RpcMethod } from './contract.ts'
 import { type Answer, type Call, codes, failure, failureOf } from './protocol.ts'
 

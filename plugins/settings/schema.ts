@@ -1,5 +1,6 @@
 /** The JSON Schema of `portico.toml`, for editors: made of the sections that the gateway has. */
-import { type ConfigSection, isSecret, type JsonSchema, toJsonSchema } from 'portico'
+import { type ConfigSection, isSecret, type JsonSchema } from 'portico'
+import { toJsonSchema } from 'portico/plugins/docs'
 import { toCamel, toSnake } from './spelling.ts'
 
 /** JSON Schema 2020-12 of the file. Keys are proposed in camelCase; snake_case and the keys that moved elsewhere are accepted. */

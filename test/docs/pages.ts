@@ -5,7 +5,8 @@ import { planGateway } from '../../kernel/boot/planning.ts'
 import { runCli } from '../../kernel/cli/run.ts'
 import { kernelSections } from '../../kernel/config/index.ts'
 import { errorTable } from '../../kernel/contract/errors.ts'
-import { isSecret, type JsonSchema, toJsonSchema } from '../../kernel/contract/schema.ts'
+import { isSecret, type JsonSchema } from '../../kernel/contract/schema.ts'
+import { toJsonSchema } from '../../plugins/docs/contract.ts'
 
 const note = '<!-- Made from the source by "bun run docs": a test says when it is out of date. -->'
 const cell = (text: unknown) => String(text).replaceAll('|', '\\|').replaceAll('\n', ' ')
