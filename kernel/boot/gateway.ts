@@ -1,8 +1,8 @@
 /** One gateway: its parts put together, its plugins set up on them, changed while they run, and ended. */
 import { join } from 'node:path'
 import manifest from '../../package.json' with { type: 'json' }
-import { type Bus, createBus } from '../bus/bus.ts'
-import { changedKeys, type ResolvedSecret, readConfig, redactConfig } from '../config/index.ts'
+import { createBus } from '../bus/bus.ts'
+import { changedKeys, readConfig, redactConfig } from '../config/index.ts'
 import { databaseServer, type OpenDatabase, openDatabase } from '../contract/database.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
@@ -18,7 +18,7 @@ import type { Runtime } from '../runtime/runtime.ts'
 import { systemClock } from './clock.ts'
 import { createFaults } from './faults.ts'
 import type { Instance } from './instance.ts'
-import { configPatched, secretAccessed } from './kernel-events.ts'
+import { configPatched } from './kernel-events.ts'
 import { renewPlugin } from './load.ts'
 import type { LogFactory } from './log.ts'
 import type { Plan } from './plan.ts'
@@ -117,7 +117,6 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
     if (keys.some((key) => key.startsWith('log.'))) options.log?.(resolved.log)
     const report = { keys, ...change, needsRestart: [...change.needsRestart, ...keys.filter((key) => fixedKeys.test(key))] }
     await bus.publish('kernel', configPatched, { ...report, by: by ?? null })
-    await tellSecrets(next.plan, bus, ({ section, key }) => keys.some((changed) => `${section}.${key}`.startsWith(changed)))
     return report
   }
 
@@ -144,6 +143,7 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
       const { text, file } = raw
       return { values: redactConfig(plan.resolved), sections: plan.sections, text, file, path: file ?? join(raw.baseDir, 'portico.toml') }
     },
+    references: () => running.plan.resolved.secrets.flatMap(({ section, key, reference }) => (reference === null ? [] : [{ section, key, reference }])),
     check: async (text) => (await read(text)).plan.problems.map(formatProblem),
     reload(asked = {}) {
       const next = reloading.then(() => reload(asked))
@@ -182,7 +182,6 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
       running = { plan, raw }
       keepSecret(plan)
       await plugins.start(plan)
-      await tellSecrets(plan, bus)
       if (options.listen !== false)
         listening = await listen({ http, config: plan.resolved.gateway, runtime, hooks: plugins.service(socketServer)?.hooks, log: logFor('kernel') })
       return {
@@ -196,12 +195,6 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
 
 function refuse(plugin: string, what: string): never {
   throw new GatewayError('internal_error', `It is set up before the database is open: it has no ${what}.`, { plugin })
-}
-
-/** An event for each reference to a secret that was resolved. */
-async function tellSecrets({ resolved }: Plan, bus: Bus, isMeant: (secret: ResolvedSecret) => boolean = () => true): Promise<void> {
-  const references = resolved.secrets.filter((secret) => secret.reference !== null && isMeant(secret))
-  await Promise.all(references.map(({ section, key, reference }) => bus.publish('kernel', secretAccessed, { section, key, reference: String(reference) })))
 }
 
 function pluginInfo({ plugin, from, file }: Plan['order'][number], instance: Instance | undefined): PluginInfo {

@@ -174,9 +174,12 @@ export class Instance {
   #context(service: (id: string) => unknown): PluginContext {
     const { plugin, index, config } = this.planned
     const host = this.#host
-    const owned = new Map((plugin.events ?? []).map((ref) => [ref.type, ref]))
-    const addable = (plugin.adds ?? []).map((slot) => slot.id)
-    const readable = (plugin.slots ?? []).map((slot) => slot.id)
+    const owned = (plugin.events ?? []).map(({ type }) => type)
+    const addable = (plugin.adds ?? []).map(({ id }) => id)
+    const readable = (plugin.slots ?? []).map(({ id }) => id)
+    const check = (key: string, declared: readonly string[], what: string) => {
+      if (!declared.includes(key)) throw new PlanError([{ where: this.id, key, what, nearest: nearestName(key, declared) }])
+    }
     const services: Record<string, unknown> = {}
     for (const [key, ref] of Object.entries({ ...plugin.optional, ...plugin.requires })) services[key] = service(ref.id)
     const ctx: PluginContext<unknown, readonly EventRef[]> = {
@@ -195,23 +198,19 @@ export class Instance {
         this.#effect(() => host.bus.on(this.id, ref, listener as never, cursor ?? options))
       },
       publish: ((ref: EventRef, data: unknown, options?: PublishOptions) => {
-        if (!owned.has(ref.type)) throw breach(this.id, ref.type, 'is published, but not declared in events', nearestName(ref.type, owned.keys()))
+        check(ref.type, owned, 'is published, but not declared in events')
         return host.bus.publish(this.id, ref, data, options)
       }) as never,
       add: (slot: SlotRef, item: unknown, options?: { order?: number }) => {
-        if (!addable.includes(slot.id)) throw breach(this.id, slot.id, 'is added to, but not declared in adds', nearestName(slot.id, addable))
+        check(slot.id, addable, 'is added to, but not declared in adds')
         this.#effect(() => host.slots.add(slot.id, item, { owner: this.id, planIndex: index, order: options?.order ?? 0, deadline: slot.deadline }))
       },
       items: ((slot: SlotRef) => {
-        if (!readable.includes(slot.id)) throw breach(this.id, slot.id, 'is read, but not declared in slots', nearestName(slot.id, readable))
+        check(slot.id, readable, 'is read, but not declared in slots')
         return host.slots.items(slot.id)
       }) as never,
       defer: (undo) => void this.#undo.push(undo),
     }
     return ctx as PluginContext
   }
-}
-
-function breach(where: string, key: string, what: string, nearest: string | undefined): PlanError {
-  return new PlanError([{ where, key, what, nearest }])
 }

@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { GatewayError } from '../contract/errors.ts'
 import { type DurableLog, durableLog } from '../contract/event-log.ts'
-import type { PluginState, ReloadReport } from '../contract/kernel-service.ts'
+import type { ReloadReport } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import { authMethods } from '../contract/principal.ts'
 import { PlanError, type Problem } from '../contract/problem.ts'
@@ -10,7 +10,7 @@ import type { ServiceRef } from '../contract/refs.ts'
 import type { CompiledGroup } from '../http/compile.ts'
 import { assembleTable, type RouteTable, type TableEntry } from '../http/table.ts'
 import { Instance, type InstanceHost } from './instance.ts'
-import { pluginBlocked, pluginFailed, pluginReady, pluginStopped } from './kernel-events.ts'
+import { pluginEvents } from './kernel-events.ts'
 import { foundation, isProvider, type Plan, type PlannedPlugin } from './plan.ts'
 
 /** What the plugins run on. */
@@ -236,15 +236,13 @@ export class Plugins {
   /** Publishes the states. */
   async #tell(instances: readonly Instance[]): Promise<void> {
     const tell = async ({ id, state, reason = 'unknown', planned: { plugin } }: Instance) => {
-      const event = stateEvents[state as Exclude<PluginState, 'pending'>]
+      if (state === 'pending') return
       const data = { plugin: id, version: plugin.version }
-      if (event) await this.#host.bus.publish('kernel', event, state === 'failed' || state === 'blocked' ? { ...data, reason } : data)
+      await this.#host.bus.publish('kernel', pluginEvents[state], state === 'failed' || state === 'blocked' ? { ...data, reason } : data)
     }
     await Promise.all(instances.map(tell))
   }
 }
-
-const stateEvents = { ready: pluginReady, failed: pluginFailed, blocked: pluginBlocked, stopped: pluginStopped } as const
 
 function assemble(instances: Instances): { table: RouteTable; problems: Problem[] } {
   return assembleTable([...instances.values()].map(tableEntry))

@@ -4,7 +4,7 @@ import { inTime } from '../contract/deadlines.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { GatewayEvent } from '../contract/event.ts'
 import type { DurableLog, EventDelivery } from '../contract/event-log.ts'
-import type { EventTypeInfo, KernelStats } from '../contract/kernel-service.ts'
+import type { KernelStats } from '../contract/kernel-service.ts'
 import type { Clock, ListenOptions, Logger, PublishOptions } from '../contract/plugin.ts'
 import type { EventRef } from '../contract/refs.ts'
 import { contextOf } from '../contract/request.ts'
@@ -24,30 +24,10 @@ export interface BusOptions {
 }
 
 /** The bus. */
-export interface Bus {
-  /** Replaces the whole catalogue. Listeners stay. */
-  register(types: readonly EventTypeInfo[]): void
-  /** What was registered last. */
-  types(): readonly EventTypeInfo[]
-  /**
-   * Publishes an event of `source`. Live: delivered before it returns. Durable: settles when the log has stored it.
-   * @throws GatewayError `plugin_failed`, at once and by name: not the owner, data that does not fit, a live event with `tx`, what the log does not take
-   */
-  publish(source: string, ref: EventRef, data: unknown, options?: PublishOptions): void | Promise<void>
-  /** Listens; returns the undo. With `cursor` in order, at least once, on one process; order is kept per cursor and type. */
-  // biome-ignore lint/suspicious/noExplicitAny: the ref types it for the plugin
-  on(owner: string, ref: EventRef, listener: (event: GatewayEvent<string, any>) => unknown, options?: ListenOptions): () => void
-  /** Every event, live and durable, as it is delivered here; returns the undo. */
-  subscribeAll(listener: (event: EventDelivery) => unknown): () => void
-  /** Starts the log, once; from then on durable events flow. */
-  open(log: DurableLog): Promise<void>
-  /** Resolves when what was published is in the log and delivered, and subscriptions are let go; at most some seconds. */
-  stop(): Promise<void>
-  stats(): KernelStats
-}
+export type Bus = ReturnType<typeof createBus>
 
 /** Creates the bus. Listeners may come at once, durable events after `open`. */
-export function createBus({ log, clock, patienceMs = 300_000, database, onError }: BusOptions): Bus {
+export function createBus({ log, clock, patienceMs = 300_000, database, onError }: BusOptions) {
   const catalogue = createCatalogue()
   const nextUid = createUids()
   const counters = { 'bus.published.live': 0, 'bus.published.durable': 0, 'bus.delivered': 0 }
@@ -120,33 +100,42 @@ export function createBus({ log, clock, patienceMs = 300_000, database, onError 
   }
 
   return {
-    ...{ register: catalogue.register, types: catalogue.types },
-    publish(source, ref, data, about = {}) {
+    register: catalogue.register,
+    types: catalogue.types,
+    /**
+     * Publishes an event of `source`. Live: delivered before it returns. Durable: settles when the log has stored it.
+     * @throws GatewayError `plugin_failed`, at once and by name: not the owner, data that does not fit, a live event with `tx`, what the log does not take
+     */
+    publish(source: string, ref: EventRef, data: unknown, about: PublishOptions = {}): void | Promise<void> {
       const topic = catalogue.checked(source, ref.type, data)
       if (topic.ref.durable) return durable.write(stamped(ref.type, source, data, about), about.tx).then(countDurable)
       if (about.tx) throw misuse(source, ref.type, 'is live and cannot be part of a transaction: publish it after the commit, without tx')
       const { inTransaction, outsideTransaction } = database()
       return inTransaction() ? outsideTransaction(() => publishLive(topic, source, data, about)) : publishLive(topic, source, data, about)
     },
-    on(owner, ref, listener, { cursor, from = 'now', deadline = 300_000 } = {}) {
+    /** Listens; returns the undo. With `cursor` in order, at least once, on one process; order is kept per cursor and type. */
+    on(owner: string, ref: EventRef, listener: OwnedListener['call'], { cursor, from = 'now', deadline = 300_000 }: ListenOptions = {}): () => void {
       const { type } = ref
       if (cursor === undefined) return catalogue.listen(type, { owner, call: listener })
       if (!ref.durable) throw misuse(owner, type, 'is live and has no cursor: listen without one')
       return durable.subscribe({ owner, cursor, type, from, deadline, handle: listener })
     },
-    subscribeAll(call) {
+    /** Every event, live and durable, as it is delivered here; returns the undo. */
+    subscribeAll(call: (event: EventDelivery) => unknown): () => void {
       const own = { owner: 'kernel', call }
       watchers = [...watchers, own]
       return () => {
         watchers = watchers.filter((other) => other !== own)
       }
     },
-    async open(given) {
+    /** Starts the log, once; from then on durable events flow. */
+    async open(given: DurableLog): Promise<void> {
       durable = given
       await given.start(deliver)
     },
-    stop: () => durable.stop(),
-    stats: () => ({ gauges: {}, counters: { ...counters } }),
+    /** Resolves when what was published is in the log and delivered, and subscriptions are let go; at most some seconds. */
+    stop: (): Promise<void> => durable.stop(),
+    stats: (): KernelStats => ({ gauges: {}, counters: { ...counters } }),
   }
 }
 

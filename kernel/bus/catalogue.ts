@@ -39,7 +39,7 @@ export function createCatalogue() {
     /** The topic of a type, registered or not. */
     topic,
     /** What was registered last: the same list until the next time. */
-    types: () => types,
+    types: (): readonly EventTypeInfo[] => types,
     /** Adds a listener of the type; returns the undo. */
     listen(type: string, own: OwnedListener) {
       const entry = topic(type)
@@ -49,8 +49,8 @@ export function createCatalogue() {
         now.listeners = now.listeners.filter((other) => other !== own)
       }
     },
-    /** Replaces the types. */
-    register(owned: readonly EventTypeInfo[]) {
+    /** Replaces the types. Listeners stay. */
+    register(owned: readonly EventTypeInfo[]): void {
       types = owned
       const before = new Set(topics.values())
       for (const { owner, ref } of owned) {

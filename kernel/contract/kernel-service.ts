@@ -124,6 +124,8 @@ export interface Kernel {
   onRequest(listener: (record: RequestRecord) => void): () => void
   /** The running config, secrets redacted; what may stand in it; its text, the file it came from, and the path where that is or would be. */
   config(): { values: JsonSchema; sections: readonly ConfigSection[]; text: string; file: string | null; path: string }
+  /** Where the running config refers to a secret, and by what (`env:NAME`): each has been resolved. */
+  references(): readonly Readonly<Record<'section' | 'key' | 'reference', string>>[]
   /**
    * Takes the config as it stands now. One after the other; what runs goes on until the new is ready.
    * @throws GatewayError `plan_invalid` or `plugin_failed`, with every problem: then nothing has changed

@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test'
-import { admin, definePlugin, guard, rpc } from 'portico'
+import { admin, definePlugin, guard, rpc, secret, t } from 'portico'
 import { startTestGateway } from 'portico/testkit'
 import audit from './index.ts'
 
@@ -45,4 +45,24 @@ test('a foreign Host or Origin is told of, once in a while', async () => {
   const { data } = await gateway.events.waitFor('security:warn')
   expect(data).toMatchObject({ kind: 'foreign_origin', details: { origin: 'https://evil.example', address: '127.0.0.1' } })
   expect(gateway.events.all.filter(({ type }) => type === 'security:warn')).toHaveLength(1)
+})
+
+test('a reference to a secret that was resolved is told of, never its value', async () => {
+  const keeper = definePlugin({
+    version: '1.0.0',
+    api: 1,
+    summary: 'A test plugin',
+    id: 'keeper',
+    config: t.Object({ token: t.Optional(secret()) }),
+    setup() {},
+  })
+  await using gateway = await startTestGateway({
+    only: [keeper, audit],
+    env: { FIRST: 'first-secret', SECOND: 'second-secret' },
+    config: '[keeper]\ntoken = "env:FIRST"\n',
+  })
+  await gateway.gateway.kernel.reload({ text: '[keeper]\ntoken = "env:SECOND"\n' })
+  const { data } = await gateway.events.waitFor('secret:accessed', (event) => JSON.stringify(event.data).includes('SECOND'))
+  expect(data).toEqual({ section: 'keeper', key: 'token', reference: 'env:SECOND' })
+  expect(JSON.stringify(gateway.events.all)).not.toContain('second-secret')
 })

@@ -1,6 +1,7 @@
-/** The plugin `audit`: events of who changed what, and of what may be an attack. */
+/** The plugin `audit`: events of who changed what, of which secrets were read, and of what may be an attack. */
 import { admin, defineEvent, definePlugin, kernel, t } from 'portico'
 import { type Security, security } from './contract.ts'
+import { changedReferences, configPatched, secretAccessed } from './secrets.ts'
 import { createWarnings } from './warnings.ts'
 
 const auditEvent = defineEvent(
@@ -18,13 +19,14 @@ export default definePlugin({
   id: 'audit',
   version: '0.1.0',
   api: 1,
-  summary: 'Tells who changed what, and what may be an attack',
-  events: [auditEvent, securityWarn],
+  summary: 'Tells who changed what, which secrets were read, and what may be an attack',
+  events: [auditEvent, securityWarn, secretAccessed],
   requires: { kernel },
   provides: { security },
 
   setup(ctx) {
-    const { onRequest, redact, database } = ctx.services.kernel
+    const { kernel } = ctx.services
+    const { onRequest, redact, database } = kernel
     /** Nobody waits for it, and it belongs to nobody's transaction. */
     const aside = (publish: () => Promise<void>) =>
       void database.outsideTransaction(publish).catch((error: unknown) => ctx.log.warn('An event could not be published', { error }))
@@ -43,6 +45,10 @@ export default definePlugin({
       }),
     )
     ctx.defer(onRequest(createWarnings(ctx.clock.now, warn)))
-    return { services: { security: { warn } } }
+    const tell = (references: ReturnType<typeof changedReferences>) => {
+      for (const reference of references) aside(async () => ctx.publish(secretAccessed, reference))
+    }
+    ctx.on(configPatched, ({ data }) => tell(changedReferences(kernel, data.keys)))
+    return { services: { security: { warn } }, ready: () => tell(kernel.references()) }
   },
 })
