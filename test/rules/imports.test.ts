@@ -17,10 +17,10 @@ describe('imports', () => {
     )
   })
 
-  test('of the AI SDK are types, or wait for the first call', () => {
+  test('of the AI SDK, and of what only tools need, are types, or wait for the first call', () => {
     const found = files
       .filter(({ path }) => !isTest(path))
-      .flatMap(({ path, text }) => importsOf(text).flatMap((entry) => (/^(@ai-sdk\/|ai$)/.test(entry.specifier) ? [{ path, ...entry }] : [])))
+      .flatMap(({ path, text }) => importsOf(text).flatMap((entry) => (/^(@ai-sdk\/|ai$|ajv|diff$|re2js$)/.test(entry.specifier) ? [{ path, ...entry }] : [])))
     expect(found.length).toBeGreaterThan(3)
     expect(found.filter(({ kind, types }) => kind !== 'dynamic' && !types)).toEqual([])
   })

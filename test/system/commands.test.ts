@@ -45,7 +45,7 @@ describe.each(runtimes)('on %s', (runtime) => {
           'plugins list',
           'plugins new',
         ],
-        ...['plugins reload', 'restore', 'start', 'status'],
+        ...['plugins reload', 'restore', 'start', 'status', 'tools'],
       ].sort(),
     )
     for (const leaf of leaves) {
@@ -127,6 +127,7 @@ describe.each(runtimes)('on %s', (runtime) => {
         [['events', 'list'], /key:created/],
         [['events', 'tail', '--since', '0-0', '--count', '1'], /model:catalog_loaded|plugin:/],
         [['plugins', 'list'], /auth-token +ready/],
+        [['tools'], /web_fetch +safe/],
         [['plugins', 'inspect', 'metrics'], /metrics/],
         [['plugins', 'disable', 'metrics'], /stopped: metrics/],
         [['plugins', 'enable', 'metrics'], /started: metrics/],
