@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test'
 import { chmod, mkdir, readdir, readFile, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import fc from 'fast-check'
 import { createFakeClock } from 'portico/testkit'
 import { silent, temporaryFolder } from '../../test/fixtures/pglite.ts'
 import { databases, useStore } from '../../test/fixtures/stores.ts'
@@ -14,6 +15,20 @@ const codeOf = (work: Promise<unknown>) =>
     () => 'ok',
     (error) => error.code ?? String(error),
   )
+
+/** Works for so many calls, and then no more, as after kill -9. */
+function dyingAfter(files: Files, calls: number): Files {
+  let left = calls
+  const mortal =
+    <A extends unknown[], R>(work: (...given: A) => Promise<R>) =>
+    (...given: A): Promise<R> =>
+      left-- > 0 ? work(...given) : Promise.reject(new Error('killed'))
+  const { read, kindOf, list, prepare, commit, remove } = files
+  return {
+    ...{ read: mortal(read), kindOf: mortal(kindOf), list: mortal(list) },
+    ...{ prepare: mortal(prepare), commit: mortal(commit), remove: mortal(remove) },
+  }
+}
 
 describe.each(databases)('the workspace on %s', (kind) => {
   const fixture = useStore(kind)
@@ -178,6 +193,38 @@ describe.each(databases)('the workspace on %s', (kind) => {
       expect(await written()).toEqual(['new', 'new', 'new'])
     }
     expect((await readdir(root)).sort()).toEqual(['a', 'b', 'c'])
+  })
+
+  test('whatever is staged, and wherever it dies: asked again all stands there, and undone nothing of it', async () => {
+    const names = ['a', 'b', 'c/d', 'c/e']
+    const content = fc.option(fc.constantFrom('', 'one', 'two\n', '\0binary'))
+    await fc.assert(
+      fc.asyncProperty(
+        fc.tuple(content, content, content, content),
+        fc.tuple(content, content, content, content),
+        fc.nat(40),
+        fc.nat(40),
+        async (old, next, dies, dies2) => {
+          runId = `run_${++count}`
+          await rm(root, { recursive: true, force: true })
+          await mkdir(join(root, 'c'), { recursive: true })
+          for (const [n, text] of old.entries()) if (text !== null) await put(names[n]!, text)
+          for (const [n, text] of next.entries()) if (text !== null || old[n] !== null) await stage(names[n]!, text)
+          for (const [direction, left, wanted] of [
+            ['apply', dies, next],
+            ['undo', dies2, old],
+          ] as const) {
+            await make({}, dyingAfter(createFiles(root), left))
+              [direction](runId)
+              .catch((error) => expect(error.message).toBe('killed'))
+            await workspace[direction](runId)
+            expect(await Promise.all(names.map(get))).toEqual([...wanted])
+          }
+          expect((await readdir(root, { recursive: true })).filter((name) => name.includes('.tmp'))).toEqual([])
+        },
+      ),
+      { numRuns: 40 },
+    )
   })
 
   test('a rename that fails puts back what was written before it', async () => {

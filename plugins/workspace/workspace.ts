@@ -151,11 +151,15 @@ export function createWorkspace({ db, clock, log, files, limits }: WorkspaceOpti
       const start = toSegments(path)
       const overlay = await overlayOf(runId)
       const isFile = start.length > 0 && (overlay.get(start.join('/')) != null || (await files.kindOf(start)) === 'file')
-      const read = (found: string) =>
-        contentOf(runId, toSegments(found)).catch((error) => {
+      const read = async (found: string) => {
+        const segments = toSegments(found)
+        try {
+          return overlay.has(found) ? await contentOf(runId, segments) : ((await files.read(segments, maxFileBytes))?.content ?? null)
+        } catch (error) {
           if (error instanceof GatewayError) return null
           throw error
-        })
+        }
+      }
       return searchLines(start, isFile, { files, overlay, text, isRegex, limit: Math.min(Math.max(limit, 1), maxMatches), signal, read })
     },
     async stage(path, content) {

@@ -1,6 +1,6 @@
 /** The tools that models may call, on both runtimes: listed over HTTP and by the command, and each of the built-in ones called. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Origin, startOrigin } from '../fixtures/egress.ts'
@@ -78,6 +78,10 @@ describe.each(runtimes)('tools on %s', (runtime) => {
     expect(applied.map(({ path, state }: any) => `${path} ${state}`)).toEqual(['b.md applied', 'notes/a.md applied'])
     expect(await readFile(join(gateway.dataDir, 'files/workspace/notes/a.md'), 'utf8')).toBe('one\n2\nthree\n')
     expect(await text('read_file', { path: 'no.md' })).toBe('not_found')
+    await writeFile(join(gateway.dataDir, 'files/workspace/binary'), 'a\0b')
+    await writeFile(join(gateway.dataDir, 'files/workspace/huge'), 'x'.repeat(2_000_000))
+    expect(await text('read_file', { path: 'binary' })).toBe('unsupported_media_type')
+    expect(await text('read_file', { path: 'huge' })).toBe('body_too_large')
   }, 30_000)
 
   test('fetch pages as text, by egress alone', async () => {
