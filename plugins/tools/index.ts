@@ -1,5 +1,6 @@
 /** The plugin `tools`: what models may call. Others add to its slot; the files, the web and the clock are its own. */
-import { database, definePlugin, guard, rpc, t } from 'portico'
+import { definePlugin, guard, rpc, t } from 'portico'
+import { database } from 'portico/plugins/database'
 import { egress } from 'portico/plugins/egress'
 import { applyPatch } from './builtin/apply-patch.ts'
 import { listFiles, readFile, searchFiles, writeFile } from './builtin/files.ts'

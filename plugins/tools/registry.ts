@@ -1,5 +1,6 @@
 /** The registry: the tools that there are, by their names, and how one is called. What a run does with an answer is not its matter. */
-import { GatewayError, isGatewayError, type JsonSchema, type Logger, nearestName, toJsonSchema } from 'portico'
+import { GatewayError, isGatewayError, type JsonSchema, type Logger, nearestName } from 'portico'
+import { toJsonSchema } from 'portico/plugins/docs'
 import { isToolSuspended, type ListedTool, type Tool, type ToolContext, type ToolOutput, type ToolRegistry, type ToolResult } from './contract.ts'
 import { type Check, compileJsonSchema } from './json-schema.ts'
 import { capOutput } from './output.ts'
