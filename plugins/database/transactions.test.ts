@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test'
-import { sql } from 'drizzle-orm'
+import { type DrizzleQueryError, sql } from 'drizzle-orm'
 import { integer, pgTable } from 'drizzle-orm/pg-core'
+import type { Database } from 'portico'
 import { databases, useStore } from '../../test/fixtures/stores.ts'
 import { afterCommit, inTransaction, outsideTransaction } from './transactions.ts'
 
@@ -37,6 +38,24 @@ describe.each(databases)('transactions on %s', (kind) => {
     })
     expect(inTransaction()).toBe(false)
     expect(await (seen as Promise<unknown>)).toEqual([{ n: 1 }])
+  })
+
+  test('the error of a query names its statement and its cause, never the values that people wrote', async () => {
+    const words = 'canary-of-a-person'
+    const failing = (on: Pick<Database, 'execute' | 'select'>) => [
+      () => on.execute(sql`select ${words}::int`),
+      () => on.select({ n: numbers.n }).from(numbers).where(sql`${words} = any(${numbers.n})`),
+    ]
+    const errors: DrizzleQueryError[] = []
+    const note = (error: DrizzleQueryError) => void errors.push(error)
+    for (const attempt of failing(db())) await attempt().then(undefined, note)
+    for (const at of [0, 1]) await run(async (tx) => failing(tx)[at]?.()).then(({ error }) => note(error))
+    expect(errors.length).toBe(4)
+    for (const error of errors) {
+      expect(error.message).toStartWith('Failed query: select')
+      expect(error.cause).toBeInstanceOf(Error)
+      for (const told of [error.message, error.stack ?? '', JSON.stringify(error)]) expect(told).not.toContain(words)
+    }
   })
 
   test('the outer db throws at once inside a transaction, by name, however it is used', async () => {

@@ -1,5 +1,6 @@
 /** The database over a pool: transactions that guard the one-session rule and tell when they have committed. */
 import { AsyncLocalStorage } from 'node:async_hooks'
+import { DrizzleQueryError } from 'drizzle-orm/errors'
 import { NodePgDatabase } from 'drizzle-orm/node-postgres'
 import { NodePgSession, NodePgTransaction } from 'drizzle-orm/node-postgres/session'
 import { PgDialect, type PgTransactionConfig } from 'drizzle-orm/pg-core'
@@ -134,5 +135,24 @@ function createSession(check: () => void, query: (config: pg.QueryConfig, values
     check()
     return query({ ...config, name: undefined }, values)
   }
-  return new NodePgSession<Schema, Schema>({ query: checked } as unknown as pg.PoolClient, dialect, undefined)
+  const session = new NodePgSession<Schema, Schema>({ query: checked } as unknown as pg.PoolClient, dialect, undefined)
+  const prepare = session.prepareQuery.bind(session)
+  session.prepareQuery = (...statement) => {
+    const prepared = prepare(...statement)
+    const execute = prepared.execute.bind(prepared)
+    prepared.execute = (...values) => execute(...values).catch(withoutValues)
+    return prepared
+  }
+  return session
+}
+
+/** Throws the error again without the values that drizzle lists in it: they are what people wrote, and errors are logged. */
+function withoutValues(error: unknown): never {
+  if (error instanceof DrizzleQueryError && error.params.length > 0) {
+    const told = error.message
+    error.message = `Failed query: ${error.query}`
+    error.stack = error.stack?.replace(told, () => error.message)
+    error.params = []
+  }
+  throw error
 }
