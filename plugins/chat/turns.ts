@@ -9,7 +9,7 @@ import { beginning } from './storable.ts'
 import { ask, type Ending, type WireMessage } from './wire.ts'
 
 /** The event types this plugin owns. */
-export const chatEvents = [messageReceived, messageSent, messageStreaming] as const
+export const chatEvents = [messageReceived, messageSent] as const
 
 /** What a turn begins with. */
 export interface Message {

@@ -1,6 +1,9 @@
 /** What other plugins may use of the event log: the past, and the cursors in it. */
 import { type DurableLog, defineService, type EventDelivery, GatewayError } from 'portico'
 
+/** LISTEN, on a connection of its own that comes back by itself. */
+export { startListening } from './listen.ts'
+
 /** An event of the log. */
 export interface LoggedEvent extends EventDelivery {
   readonly id: bigint

@@ -303,6 +303,12 @@ export const runProgress = defineEvent(
   t.Object({ ...common, callId, message: t.String(), fraction: t.Optional(t.Number({ minimum: 0, maximum: 1 })) }),
   { scope: rpc, durable: false, summary: 'How far a tool of a run is' },
 )
+/** A piece of an answer, as it comes. */
+export const messageStreaming = defineEvent('message:streaming', t.Object({ sessionKey: t.String(), runId: t.String(), delta: t.String() }), {
+  scope: rpc,
+  durable: false,
+  summary: 'A piece of an answer, as it comes',
+})
 /** The first message of a session. */
 export const sessionCreated = defineEvent('session:created', t.Object({ sessionKey: t.String(), agent: t.String() }), durable('A session began'))
 /** A session that nobody went on with was forgotten. */

@@ -1,0 +1,119 @@
+/** The plugin `runs`: everything that executes. Durable runs of agents, the sessions they belong to, their queue, their record. */
+import { randomUUID } from 'node:crypto'
+import { definePlugin, isGatewayError } from 'portico'
+import { type Approval, approvalListeners, approvals } from 'portico/plugins/approvals'
+import { database } from 'portico/plugins/database'
+import { startListening } from 'portico/plugins/event-log'
+import { models } from 'portico/plugins/models'
+import { toolRegistry } from 'portico/plugins/tools'
+import { workspace } from 'portico/plugins/workspace'
+import { createQueue } from './claim.ts'
+import { config } from './config.ts'
+import * as contract from './contract.ts'
+import { createEndings, wakeParent } from './ending.ts'
+import { createExecutor, saysAway } from './executor.ts'
+import { keepHouse } from './housekeeping.ts'
+import { createHub } from './hub.ts'
+import { createModelCalls } from './model-call.ts'
+import { createRecords, runEvents } from './record.ts'
+import { dependencies, entries, messages, runs as runTable, sessions as sessionTable, shares } from './schema.ts'
+import { createService } from './service.ts'
+import { createSessions } from './sessions.ts'
+import { createSubmit } from './submit.ts'
+import { createTurns } from './turn.ts'
+import { createWatch } from './watch.ts'
+
+const channel = 'portico_runs'
+
+export default definePlugin({
+  id: 'runs',
+  version: '0.1.0',
+  api: 1,
+  summary: 'Durable runs of agents: their queue, their record, their sessions',
+  config,
+  events: runEvents,
+  requires: { database, models, approvals, toolRegistry, workspace },
+  provides: { runs: contract.runs },
+  slots: [contract.agentSources, contract.budgetKeepers, contract.runListeners],
+  adds: [approvalListeners],
+  tables: { sessions: sessionTable, runs: runTable, dependencies, entries, messages, shares },
+  migrations: new URL('./migrations', import.meta.url),
+
+  async setup(ctx) {
+    const { clock, config, db, log, services, signal } = ctx
+    const { approvals, database, models, toolRegistry: registry, workspace } = services
+    const owner = randomUUID()
+    const publish = ctx.publish
+    const isAway = saysAway(database.isConnectionError)
+    const hub = createHub()
+    const gone = new AbortController()
+    const records = createRecords({ db, clock, signal: gone.signal, publish, isAway, lease: config.lease })
+    const forget: Parameters<typeof createSessions>[3] = async (tx, id) => {
+      await workspace.forget(id, tx)
+      await approvals.forget(tx, id)
+    }
+    const sessions = createSessions(db, config, clock, forget)
+    const queue = createQueue({ db, records, owner })
+    const endings = createEndings({
+      ...{ db, clock, records, approvals, workspace, maxMessages: config.maxMessages, listeners: () => ctx.items(contract.runListeners) },
+      onEnd(id) {
+        hub.poke(id)
+        executor.wake()
+      },
+    })
+    const modelCalls = createModelCalls({ models, budgets: () => ctx.items(contract.budgetKeepers) })
+    const work = createTurns({ records, endings, sessions, approvals, workspace, registry, models, modelCalls, hub, log, publish })
+    const executor = createExecutor({
+      ...{ clock, log, queue, endings, hub, work, isAway, isAlone: database.kind === 'pglite' },
+      ...{ concurrency: config.concurrency, maxInteractive: config.maxInteractive, lease: config.lease },
+    })
+    const tell = (message: string) => {
+      if (database.kind === 'postgres')
+        database.pool.query('select pg_notify($1, $2)', [channel, message]).catch((error) => log.debug('Nobody was told', { error }))
+    }
+    const submit = createSubmit({
+      ...{ db, clock, config, records, sessions, models, publish, owner, admit: executor.admit, afterCommit: database.afterCommit },
+      agents: () => ctx.items(contract.agentSources),
+      onSubmitted(run, held, waits) {
+        executor.take(run, held, waits)
+        if (!held) tell('')
+      },
+    })
+
+    // Whoever holds a run writes its record; here is heard what other processes wrote.
+    const heard = [contract.runStarted, contract.runStep, contract.runToolCall, contract.runToolResult, contract.runAwaitingApproval] as const
+    const ends = [contract.runCompleted, contract.runFailed, contract.runCancelled, contract.runRejected] as const
+    for (const ref of [...heard, ...ends]) ctx.on(ref as typeof contract.runStarted, ({ data }) => hub.poke(data.runId))
+
+    ctx.add(approvalListeners, {
+      async resolved({ runId }: Approval, tx) {
+        await wakeParent(tx, runId)
+        database.afterCommit(tx, () => {
+          executor.wake()
+          tell('')
+        })
+      },
+    })
+    ctx.defer(async () => {
+      await executor.stop()
+      gone.abort()
+    })
+
+    const service = createService({
+      ...{ db, clock, records, endings, executor, sessions, hub, approvals, workspace, submit, watch: createWatch(db, hub), tell },
+    })
+    return {
+      services: { runs: service },
+      async ready() {
+        if (database.kind === 'postgres') {
+          const onNotify = (payload: string) => (payload === '' ? executor.wake() : executor.drop(payload))
+          ctx.defer(await startListening(database, channel, onNotify, log))
+        }
+        await executor.start()
+        keepHouse({ db, clock, log, sessions, publish, forget, isAway, retention: config.retention, signal }).catch((error: unknown) => {
+          if (!isGatewayError(error)) log.error('Housekeeping of runs ended', { error })
+        })
+      },
+    }
+  },
+})

@@ -1,0 +1,206 @@
+/** The turn loop: model call, tool calls, model call … until the model is done. It knows only the run's record, so it begins anywhere: after a crash, after a decision. */
+import { sql } from 'drizzle-orm'
+import type { Logger } from 'portico'
+import type { Approvals } from 'portico/plugins/approvals'
+import type { Models } from 'portico/plugins/models'
+import type { ToolRegistry } from 'portico/plugins/tools'
+import type { Artifact, Workspace } from 'portico/plugins/workspace'
+import { messageStreaming, type Run } from './contract.ts'
+import { toInstructions, toMessages } from './conversation.ts'
+import type { Ending, Endings } from './ending.ts'
+import type { Hub, Topic } from './hub.ts'
+import type { ModelCalls } from './model-call.ts'
+import { Rejected, RunFailure } from './reasons.ts'
+import type { HeldRun, PublishRunEvent, Records } from './record.ts'
+import { runs } from './schema.ts'
+import type { Sessions } from './sessions.ts'
+import { createToolCalls, expired, type Gate, offeredTools, openCalls, type Work } from './tool-calls.ts'
+
+/** Times that a run is begun anew without getting any further. */
+const maxStarts = 5
+
+/** What it works with. */
+export interface TurnsOptions {
+  readonly records: Records
+  readonly endings: Endings
+  readonly sessions: Sessions
+  readonly approvals: Approvals
+  readonly workspace: Workspace
+  readonly registry: ToolRegistry
+  readonly models: Models
+  readonly modelCalls: ModelCalls
+  readonly hub: Hub
+  readonly log: Logger
+  readonly publish: PublishRunEvent
+}
+
+/** Makes the loop. */
+export function createTurns(options: TurnsOptions) {
+  const { records, endings, sessions, approvals, workspace, registry, models, modelCalls, hub, publish } = options
+  const toolCalls = createToolCalls(options)
+
+  /**
+   * Works until the run has ended or waits for somebody; both are written when this returns. What it throws the caller ends the run with.
+   * @throws LeaseLost, Rejected, RunFailure, GatewayError, and the signal's reason
+   */
+  return async function work(held: HeldRun, topic: Topic, signal: AbortSignal, worked: () => number): Promise<void> {
+    const { run } = held
+    refusePoison(held)
+    const before = await records.durably(() => sessions.before(run.sessionId, run.id))
+    const spent = { inputTokens: 0, outputTokens: 0 }
+    const spend = (inputTokens: number, outputTokens: number) => {
+      spent.inputTokens += inputTokens
+      spent.outputTokens += outputTokens
+    }
+    const within: Work = { held, topic, signal, spend }
+    for (;;) {
+      signal.throwIfAborted()
+      const calls = openCalls(held)
+      if (calls.length > 0) {
+        const gates = await toolCalls.perform(calls, within)
+        if (gates.length > 0) return wait(held, gates, { ...bill(held, spent), ...worktime() })
+        continue
+      }
+      if (hasAnswered(held)) {
+        const gate = await applyArtifacts(held)
+        if (gate) return wait(held, [gate], { ...bill(held, spent), ...worktime() })
+        if (await complete(held, { ...bill(held, spent), ...worktime() })) return
+        continue
+      }
+      await callModel(within)
+    }
+
+    function worktime() {
+      return { worked: sql`${runs.worked} + ${worked()}` }
+    }
+
+    async function callModel({ held, topic, signal }: Work): Promise<void> {
+      const { spec, input } = held.run
+      const step = held.entries.filter(({ type }) => type === 'model_call').length + 1
+      if (step > spec.maxSteps)
+        throw new RunFailure(
+          'max_steps',
+          `The model did not come to an end within ${spec.maxSteps} calls. Ask for less at once, or raise the agent's maxSteps.`,
+        )
+      const tools = offeredTools(registry, spec.tools)
+      topic.text = ''
+      const answer = await modelCalls.ask({
+        ...{ run: held.run, spec, tools, signal, instructions: toInstructions(spec, input, tools), messages: toMessages(before, input, held.entries) },
+        onText(delta) {
+          topic.text += delta
+          hub.poke(run.id)
+          publish(messageStreaming, { sessionKey: run.sessionKey, runId: run.id, delta }, { principal: run.principal.id, subject: run.sessionKey })
+        },
+      })
+      const { text, model, finishReason, inputTokens, outputTokens, message } = answer
+      const calls = answer.calls.map((call, index) => ({ ...call, call: `${step}.${index}` }))
+      const data = { step, epoch: held.epoch, model, text, finishReason, inputTokens, outputTokens, calls, message }
+      spend(inputTokens, outputTokens)
+      await records.write(held, [{ key: `model_call:${step}`, type: 'model_call', data }], {
+        columns: { ...bill(held, spent), model, steps: records.oneMoreStep },
+      })
+      topic.text = ''
+      hub.poke(run.id)
+    }
+  }
+
+  /** The staged files, once somebody has allowed them: all or none. Gives what has to be waited for. */
+  async function applyArtifacts(held: HeldRun): Promise<Gate | undefined> {
+    const { id } = held.run
+    if (!held.entries.some(({ type }) => type === 'tool_call')) return undefined
+    const staged = (await records.durably(() => workspace.artifacts(id))).filter(({ state }) => state === 'staged')
+    if (staged.length === 0) return undefined
+    const files = staged.map(({ path, change, before, after }) => ({ path, change, before, after }))
+    const known = (await records.durably(() => approvals.ofRun(id))).findLast(
+      ({ kind, state, arguments: args }) => kind === 'artifacts' && state !== 'withdrawn' && JSON.stringify(sorted(args)) === JSON.stringify(sorted(files)),
+    )
+    if (!known || known.state === 'pending') return { call: 'artifacts', request: { kind: 'artifacts', title: titleOf(staged), arguments: files } }
+    if (known.state === 'expired') throw expired(known)
+    if (known.state === 'denied') throw new Rejected(`${known.decidedBy ?? 'Nobody'} did not want the files${known.comment ? `: ${known.comment}` : '.'}`)
+    // Whoever lost the run meanwhile may not touch the files.
+    await records.write(held, [])
+    await records.durably(() => workspace.apply(id))
+    return undefined
+  }
+
+  async function complete(held: HeldRun, columns: Record<string, unknown>): Promise<boolean> {
+    const last = held.entries.findLast(({ type }) => type === 'model_call')
+    const { text, finishReason, model } = (last?.data ?? {}) as { text: string; finishReason: string; model: string }
+    const cost = await costOf(held.run, held)
+    return endings.finish(held, { state: 'completed', text, finishReason, model }, { ...columns, cost })
+  }
+
+  /** Writes down what is waited for, and lets go of the run. What was decided meanwhile wakes it at once. */
+  async function wait(held: HeldRun, gates: readonly Gate[], columns: Record<string, unknown>): Promise<void> {
+    const { run } = held
+    const count = held.entries.filter(({ type }) => type === 'awaiting_approval').length + 1
+    const data = { approvalIds: [] as string[], kinds: [...new Set(gates.map(({ request }) => request.kind))], calls: gates.map(({ call }) => call) }
+    await records.write(held, [{ key: `awaiting_approval:${count}`, type: 'awaiting_approval', data }], {
+      columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null },
+      async before(tx) {
+        data.approvalIds.length = 0
+        for (const { request } of gates) data.approvalIds.push((await approvals.request(tx, { ...request, runId: run.id, owner: run.principal.id })).id)
+      },
+      async after(tx) {
+        const isPending = (await approvals.ofRun(run.id, tx)).some(({ id, state }) => state === 'pending' && data.approvalIds.includes(id))
+        if (!isPending) await tx.update(runs).set({ state: 'queued' }).where(sql`${runs.id} = ${run.id}`)
+      },
+    })
+  }
+
+  async function costOf(run: Run, { entries }: HeldRun): Promise<number | null> {
+    let sum = 0
+    for (const { type, data } of entries) {
+      if (type !== 'model_call') continue
+      const target = await models.resolve(String(data.model))
+      if (target.provider === 'demo') return null
+      const { inputTokens, outputTokens } = data as { inputTokens: number; outputTokens: number }
+      const cost = await models.prices.cost(target, { inputTokens, outputTokens }).catch(() => null)
+      if (cost === null) return null
+      sum += cost
+    }
+    return sum || run.usage.cost
+  }
+}
+
+/** Columns for tokens that are not written yet; they are taken as written. */
+function bill(held: HeldRun, spent: { inputTokens: number; outputTokens: number }): Record<string, unknown> {
+  const { inputTokens, outputTokens } = spent
+  Object.assign(spent, { inputTokens: 0, outputTokens: 0 })
+  const { usage } = held.run
+  held.run = { ...held.run, usage: { ...usage, inputTokens: usage.inputTokens + inputTokens, outputTokens: usage.outputTokens + outputTokens } }
+  return { inputTokens: held.run.usage.inputTokens, outputTokens: held.run.usage.outputTokens }
+}
+
+/** The model's last word calls no tool, and nobody has said anything since. */
+function hasAnswered({ entries }: HeldRun): boolean {
+  const last = entries.findLast(({ type }) => ['model_call', 'message', 'tool_result'].includes(type))
+  return last?.type === 'model_call'
+}
+
+/** A run at which the process dies again and again is given up. */
+function refusePoison({ entries }: HeldRun): void {
+  const further = entries.findLastIndex(({ type }) => type !== 'started')
+  if (entries.length - 1 - further > maxStarts)
+    throw new RunFailure('interrupted', `The gateway ended ${maxStarts} times at this point of the run; it is given up.`)
+}
+
+function titleOf(artifacts: readonly Artifact[]): string {
+  return artifacts.length === 1 ? (artifacts[0] as Artifact).path : `${artifacts.length} files`
+}
+
+function sorted(files: unknown): unknown {
+  return (files as { path: string; change: string; before: string | null; after: string | null }[]).map(({ path, change, before, after }) => [
+    path,
+    change,
+    before,
+    after,
+  ])
+}
+
+/** How a run that stopped before its end ends. */
+export function endingOf(reason: unknown, text: string): Ending | undefined {
+  if (reason instanceof Rejected) return { state: 'rejected', reason: reason.message, text }
+  if (reason instanceof RunFailure) return { state: 'failed', error: reason.error, text }
+  return undefined
+}
