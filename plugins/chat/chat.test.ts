@@ -10,7 +10,7 @@ beforeAll(async () => {
   gateway = await startTestGateway({
     plugins: [provider.plugin],
     listen: true,
-    config: '[chat]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\nsystem = "Be brief."\n',
+    config: '[chat]\nsystem = "Be brief."\n[runs]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\n',
   })
   for (const name of ['ann', 'bob']) keys[name] = (await gateway.json('/api/keys', { method: 'POST', body: { name, owner: name } })).body.key
 })
@@ -97,11 +97,11 @@ describe('POST /api/chat', () => {
 
   test('what the database has no place for is kept as U+FFFD, of a question, an answer and an image; nothing is halved', async () => {
     provider.push({ text: 'a\0b\ud800' })
-    const image = 'data:image/png;base64,\0\ud800'
+    const image = 'https://images.example/\0\ud800'
     const { status, body } = await chat({ message: 'x\0y\udc00', sessionKey: 'odd', model: 'scripted/model', images: [image] })
-    expect([status, body.response]).toEqual([200, 'a\0b\ud800'])
+    expect([status, body.response]).toEqual([200, 'a\ufffdb\ufffd'])
     expect((await history('?sessionKey=odd')).map(({ content, images }: Record<string, unknown>) => [content, images])).toEqual([
-      ['x\ufffdy\ufffd', ['data:image/png;base64,\ufffd\ufffd']],
+      ['x\ufffdy\ufffd', ['https://images.example/\ufffd\ufffd']],
       ['a\ufffdb\ufffd', []],
     ])
     await chat({ message: `${'x'.repeat(199)}😀`, sessionKey: 'long-emoji' })
@@ -114,11 +114,12 @@ describe('POST /api/chat', () => {
   test.each([
     [{}, '400 validation_failed'],
     [{ message: '' }, '400 validation_failed'],
-    [{ message: 'x', agentId: 'nobody' }, '400 validation_failed'],
+    [{ message: 'x', agentId: 'nobody' }, '404 not_found'],
     [{ message: 'x', model: 'scripted/other' }, '404 model_not_found'],
     [{ message: 'x', sessionKey: 'sess_000000000000000000' }, '404 not_found'],
     [{ message: 'x', sessionKey: '../etc' }, '400 validation_failed'],
     [{ message: 'x', images: ['file:///etc/passwd'] }, '400 validation_failed'],
+    [{ message: 'x', images: ['data:image/png;base64,no base64'] }, '400 validation_failed'],
   ])('%j is %s', async (body, expected) => {
     const answer = await chat(body)
     expect(`${answer.status} ${answer.body.error.code}`).toBe(expected)
@@ -346,7 +347,8 @@ describe('sessions', () => {
   })
 
   test('are bounded before the answers are there too', async () => {
-    provider.push(...Array.from({ length: 8 }, () => ({ text: 'long '.repeat(10_000), frameDelayMs: 5 })))
+    // The others wait for it, and are left before their turn comes.
+    provider.push({ text: 'long '.repeat(10_000), frameDelayMs: 5 })
     const open: Response[] = []
     for (let turn = 0; turn < 8; turn++) open.push(await stream({ message: `${turn}`, sessionKey: 'waiting', model: 'scripted/model' }))
     expect((await history('?sessionKey=waiting')).map(({ content }: { content: string }) => content)).toEqual(['2', '3', '4', '5', '6', '7'])

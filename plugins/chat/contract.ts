@@ -21,10 +21,3 @@ export const messageSent = defineEvent(
   t.Object({ ...message, runId: t.String(), model: t.String(), finishReason: t.String(), tokens: t.Integer({ minimum: 0 }) }),
   { scope: rpc, durable: true, summary: 'An answer was given, whole or cut short' },
 )
-
-/** A piece of an answer, as it comes. */
-export const messageStreaming = defineEvent('message:streaming', t.Object({ sessionKey: t.String(), runId: t.String(), delta: t.String() }), {
-  scope: rpc,
-  durable: false,
-  summary: 'A piece of an answer, as it comes',
-})

@@ -1,8 +1,7 @@
 /** The routes of chat: a turn as JSON or as a stream, what was said, and the sessions. */
 import { contextOf, GatewayError, guard, isGatewayError, type Logger, type RouteGroup, rpc, selfReporting, t } from 'portico'
 import { encodeSse, sseHeaders } from 'portico/plugins/events'
-import type { MessageRow, SessionRow } from './schema.ts'
-import type { Sessions } from './sessions.ts'
+import type { Runs, Session, SessionMessage } from 'portico/plugins/runs'
 import type { Message, Turn, TurnEnd, Turns } from './turns.ts'
 
 const tags = ['chat']
@@ -13,7 +12,7 @@ export const sessionKey = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,19
 const modelName = t.String({ minLength: 1, maxLength: 300, description: '`provider/model` or an alias; the header X-Portico-Model beats it' })
 const text = t.String({ minLength: 1, maxLength: 500_000 })
 const channel = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,99}$', description: 'Where the message came in; default api' })
-const agentId = t.String({ maxLength: 200, description: 'Agents come later: absent, or `default`' })
+const agentId = t.String({ maxLength: 200, description: 'Default `default`; GET /api/agents lists yours' })
 const body = t.Object({
   message: text,
   agentId: t.Optional(agentId),
@@ -124,9 +123,10 @@ const messageView = t.Object({
   id: t.Integer(),
   sessionKey: t.String(),
   channelId: t.String(),
+  runId: t.String({ description: 'The run it belongs to' }),
   role: t.Enum(['user', 'assistant']),
   content: t.String(),
-  images: t.Array(t.Nullable(t.String()), { description: 'URLs, as they were sent; null in the place of one that was too large to keep (`chat.maxImages`)' }),
+  images: t.Array(t.Nullable(t.String()), { description: 'URLs, as they were sent; null in the place of one that was too large to keep (`runs.maxImages`)' }),
   model: t.Nullable(t.String()),
   finishReason: t.Nullable(t.String({ description: 'Of an answer; `cancelled` and `error` say that it is not whole' })),
   createdAt: moment,
@@ -135,16 +135,17 @@ const sessionView = t.Object({ sessionKey: t.String(), title: t.String(), model:
 const limit = t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 200, description: 'Default 50' }))
 
 /** What was said. */
-export function sessionRoutes(sessions: Sessions): RouteGroup {
+export function sessionRoutes(sessions: Runs['sessions']): RouteGroup {
   return guard(rpc, (app) =>
     app
       .get(
         '/api/chat/history',
         async ({ query, principal }) => {
           const { sessionKey, channelId, before } = query
-          if (sessionKey !== undefined) await sessions.find(principal, sessionKey)
-          const rows = await sessions.history(principal, { sessionKey, channelId, before, limit: query.limit ?? 50 })
-          return { messages: rows.map(({ message, session }) => toMessageView(message, session)) }
+          // A name of one's own may be used for the first time tomorrow; an id that is not there is a mistake.
+          if (sessionKey?.startsWith('sess_')) await sessions.find(principal, sessionKey)
+          const newest = await sessions.messages(principal, { sessionKey, channel: channelId, before, limit: query.limit ?? 50 })
+          return { messages: newest.reverse().map(toMessageView) }
         },
         {
           query: t.Object({
@@ -255,10 +256,10 @@ function withModel(message: Omit<Message, 'channelId'> & { channelId?: string },
   return { ...message, model: request.headers.get('x-portico-model') || message.model, channelId: message.channelId ?? 'api' }
 }
 
-function toMessageView({ id, role, content, images, model, finishReason, createdAt }: MessageRow, { key, channel }: SessionRow) {
-  return { id, sessionKey: key, channelId: channel, role, content, images: images ?? [], model, finishReason, createdAt: createdAt.toISOString() }
+function toMessageView({ id, sessionKey, channel, runId, role, text, images, model, finishReason, createdAt }: SessionMessage) {
+  return { id, sessionKey, channelId: channel, runId, role, content: text, images: [...images], model, finishReason, createdAt: createdAt.toISOString() }
 }
 
-function toSessionView({ key, title, model, channel, createdAt, updatedAt }: SessionRow) {
+function toSessionView({ key, title, model, channel, createdAt, updatedAt }: Session) {
   return { sessionKey: key, title, model, channelId: channel, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
 }

@@ -1,12 +1,7 @@
-/** A turn: a message goes to a model with what was said before, the answer comes in pieces, both are stored. The one place that will hand over to runs. */
-import { randomBytes } from 'node:crypto'
-import { GatewayError, type Logger, type PluginContext, type Principal } from 'portico'
-import type { Models, ModelTarget } from 'portico/plugins/models'
-import { messageReceived, messageSent, messageStreaming } from './contract.ts'
-import type { SessionRow } from './schema.ts'
-import type { Said, Sessions } from './sessions.ts'
-import { beginning } from './storable.ts'
-import { ask, type Ending, type WireMessage } from './wire.ts'
+/** A turn: a run that somebody waits for, its answer in pieces as it comes. What is said is kept by `runs`. */
+import { errorTable, GatewayError, type PluginContext, type Principal } from 'portico'
+import type { Run, RunListener, Runs } from 'portico/plugins/runs'
+import { messageReceived, messageSent } from './contract.ts'
 
 /** The event types this plugin owns. */
 export const chatEvents = [messageReceived, messageSent] as const
@@ -29,30 +24,30 @@ export interface Turn {
   readonly runId: string
   readonly model: string
   /**
-   * Asks the model: the pieces as they come, then how it ended. Once begun, it is to be read to its end or ended by the signal; what there is of the answer is
-   * stored either way.
+   * The pieces as they come, then how it ended. Once begun, it is to be read to its end or ended by the signal; what there is of the answer is stored either way.
    * @throws GatewayError when the answer is not whole
    */
   pieces(signal: AbortSignal): AsyncGenerator<string, TurnEnd>
 }
 
 /** How a turn ended, as `/api/chat` says it. */
-export interface TurnEnd extends Ending {
+export interface TurnEnd {
   readonly text: string
+  readonly finishReason: string
+  readonly inputTokens: number
+  readonly outputTokens: number
 }
 
 /** Begins turns. */
 export interface Turns {
-  /** @throws GatewayError 503 `unavailable` when there is no model; `model_not_found`; `not_found` for another's session */
+  /** @throws GatewayError 503 `unavailable` when there is no model; `model_not_found`; `not_found` for another's session, or an agent that there is not */
   begin(message: Message, principal: Principal, request: Request): Promise<Turn>
 }
 
 /** What turns are made with. */
 export interface TurnsOptions {
-  readonly models: Models
-  readonly sessions: Sessions
+  readonly runs: Runs
   readonly publish: PluginContext<unknown, typeof chatEvents>['publish']
-  readonly log: Logger
   /** When nobody names one. */
   readonly model?: string
   /** What every conversation begins with. */
@@ -60,113 +55,75 @@ export interface TurnsOptions {
 }
 
 const previewLength = 200
-// Names of models that do not chat.
-const mute = /embed|rerank|whisper|tts|moderation/i
 
 /** Makes it. */
-export function createTurns({ models, sessions, publish, log, model: preset, system }: TurnsOptions): Turns {
-  /** The first model that chats; the demo's only when there is no other. */
-  async function anyModel(): Promise<string> {
-    const list = (await models.list()).filter(({ id }) => !mute.test(id))
-    const found = list.find(({ provider }) => provider !== 'demo') ?? list[0]
-    if (found) return found.id
-    throw new GatewayError(
-      'unavailable',
-      'There is no model to chat with. Start Ollama, or name a provider under [models.providers.NAME] in portico.toml: "portico doctor" says more.',
-    )
-  }
-
+export function createTurns({ runs, publish, model: preset, system }: TurnsOptions): Turns {
   return {
     async begin(message, principal, request) {
-      if (message.agentId !== undefined && message.agentId !== 'default')
-        throw new GatewayError('validation_failed', `There is no agent ${JSON.stringify(message.agentId.slice(0, 100))}: leave agentId out.`, {
-          param: 'agentId',
-        })
-      const known = message.sessionKey === undefined ? undefined : await sessions.find(principal, message.sessionKey)
-      const name = message.model ?? known?.model ?? preset ?? (await anyModel())
-      const target = await models.resolve(name)
-      const { sessionKey, channelId, message: text, images = [] } = message
-      const { session, earlier } = await sessions.begin({ principal, sessionKey, model: name, channelId, text, images }, (row, tx) =>
-        publish(
-          messageReceived,
-          { sessionKey: row.key, channelId, model: name, preview: beginning(text, previewLength) },
-          { tx, principal: principal.id, subject: row.key, request },
-        ),
-      )
-      const runId = `run_${randomBytes(9).toString('hex')}`
-      const wire = toWire(earlier, message, system)
+      const { message: text, images = [], agentId: agent, sessionKey, channelId, model } = message
+      const context = typeof message.context === 'string' ? [message.context] : message.context
+      const leaving = new AbortController()
+      const isDefault = agent === undefined || agent === 'default'
+      const run = await runs.submit({
+        ...{ principal, agent, sessionKey, channel: channelId, input: { text, images, context }, metadata: { chat: channelId } },
+        override: { model, ...(isDefault && system !== undefined ? { instructions: system } : {}) },
+        ...(isDefault && preset !== undefined ? { preferredModel: preset } : {}),
+        interactive: { signal: leaving.signal },
+        also: ({ sessionKey, model }, tx) =>
+          publish(messageReceived, { sessionKey, channelId, model, preview: beginning(text) }, { tx, principal: principal.id, subject: sessionKey, request }),
+      })
       return {
-        sessionKey: session.key,
-        runId,
-        model: name,
-        pieces: (signal) => pieces({ session, runId, name, target, wire, channelId, principal, request, signal }),
+        ...{ sessionKey: run.sessionKey, runId: run.id, model: run.model },
+        pieces: (signal) => pieces(run, principal, leaving, signal),
       }
     },
   }
 
-  interface Running {
-    readonly session: SessionRow
-    readonly runId: string
-    readonly name: string
-    readonly target: ModelTarget
-    readonly wire: readonly WireMessage[]
-    readonly channelId: string
-    readonly principal: Principal
-    readonly request: Request
-    readonly signal: AbortSignal
-  }
-
-  async function* pieces({ session, runId, name, target, wire, channelId, principal, request, signal }: Running): AsyncGenerator<string, TurnEnd> {
-    let text = ''
-    let ending: Ending = { finishReason: 'cancelled', inputTokens: 0, outputTokens: 0 }
-    const answer = ask(models, target, wire, signal)
+  async function* pieces({ id }: Run, principal: Principal, leaving: AbortController, signal: AbortSignal): AsyncGenerator<string, TurnEnd> {
+    const leave = () => leaving.abort(signal.reason)
+    if (signal.aborted) leave()
+    signal.addEventListener('abort', leave, { once: true })
     try {
-      for (;;) {
-        const { done, value } = await answer.next()
-        if (done) {
-          ending = value
-          return { ...ending, text }
-        }
-        text += value
-        publish(messageStreaming, { sessionKey: session.key, runId, delta: value }, { principal: principal.id, subject: session.key, request })
-        yield value
+      for await (const update of runs.watch(id, principal, { signal })) {
+        if (update.type === 'delta') yield update.text
+        if (update.type === 'end') return toEnd(update.run)
       }
-    } catch (error) {
-      if (!signal.aborted) ending = { ...ending, finishReason: 'error' }
-      throw error
+      throw signal.reason
     } finally {
-      // Left at a piece, the upstream is left too.
-      await answer.return(ending)
-      const { finishReason, inputTokens, outputTokens } = ending
-      const tokens = inputTokens + outputTokens
-      const sent = { sessionKey: session.key, channelId, runId, model: name, finishReason, tokens, preview: beginning(text, previewLength) }
-      await sessions
-        .finish(session, { text, model: name, finishReason }, (tx) =>
-          publish(messageSent, sent, { tx, principal: principal.id, subject: session.key, request }),
-        )
-        .catch((error: unknown) =>
-          // The database's own words: those around it hold the answer itself.
-          log.error('An answer could not be stored', { sessionKey: session.key, error: String((error as Error).cause ?? error) }),
-        )
+      signal.removeEventListener('abort', leave)
+      // Left at a piece, the run is left too.
+      leaving.abort()
     }
   }
 }
 
-function toWire(earlier: readonly Said[], { message, context, images = [] }: Message, system: string | undefined): WireMessage[] {
-  const notes = (typeof context === 'string' ? [context] : (context ?? [])).filter((note) => note.trim() !== '')
-  const first = [system, notes.length > 0 ? `Context:\n${notes.join('\n\n')}` : undefined].filter((part) => part !== undefined)
-  // An answer of which nothing came says nothing to the model; one whose question is forgotten may not stand first.
-  const said = earlier.filter(({ content }) => content !== '')
-  const begin = said.findIndex(({ role }) => role === 'user')
-  return [
-    ...(first.length > 0 ? [{ role: 'system' as const, content: first.join('\n\n') }] : []),
-    ...(begin < 0 ? [] : said.slice(begin)),
-    {
-      role: 'user',
-      content:
-        images.length === 0
-          ? message
-          : [{ type: 'text' as const, text: message }, ...images.map((url) => ({ type: 'image_url' as const, image_url: { url } }))],
+/** Says, with the run's end, that an answer was given. */
+export function answersOf(publish: TurnsOptions['publish']): RunListener {
+  return {
+    async ended(run, tx) {
+      const { chat: channelId } = run.metadata
+      if (typeof channelId !== 'string' || run.result === null) return
+      const { inputTokens, outputTokens } = run.usage
+      const finishReason = run.state === 'completed' ? (run.finishReason ?? 'stop') : run.state === 'cancelled' ? 'cancelled' : 'error'
+      const about = { sessionKey: run.sessionKey, channelId, runId: run.id, model: run.model, preview: beginning(run.result) }
+      const options = { tx, principal: run.principal.id, subject: run.sessionKey }
+      await publish(messageSent, { ...about, finishReason, tokens: inputTokens + outputTokens }, options)
     },
-  ]
+  }
+}
+
+function toEnd({ id, state, result, finishReason, error, usage }: Run): TurnEnd {
+  if (state === 'completed') return { ...usage, text: result ?? '', finishReason: finishReason ?? 'stop' }
+  if (state !== 'failed' || !error) throw new GatewayError('conflict', `The run was ${state}; GET /v1/runs/${id} says more.`)
+  const code = Object.hasOwn(errorTable, error.code) ? (error.code as keyof typeof errorTable) : 'unprocessable'
+  throw new GatewayError(code, error.message, { retryAfter: error.retryAfter })
+}
+
+/** Its beginning, for the log; no character is halved. */
+function beginning(text: string): string {
+  return text
+    .slice(0, previewLength)
+    .replace(/[\ud800-\udbff]$/, '')
+    .replaceAll('\0', '\ufffd')
+    .toWellFormed()
 }

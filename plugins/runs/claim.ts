@@ -1,6 +1,6 @@
 /** The queue: one statement finds whose turn it is, one gives the run to this process. The rows of the runs are the queue, there is no other. */
 import { and, eq, inArray, lt, ne, or, sql } from 'drizzle-orm'
-import type { Database } from 'portico'
+import type { Database, Transaction } from 'portico'
 import type { Run } from './contract.ts'
 import type { HeldRun, Records } from './record.ts'
 import { readEntries, toRun } from './rows.ts'
@@ -66,6 +66,7 @@ export function createQueue({ db, records, owner }: QueueOptions) {
         const run = toRun(row, session?.key ?? row.sessionId)
         const before = await readEntries(tx, id)
         const data = { epoch: row.leaseEpoch, isResumed: before.some(({ type }) => type === 'started') }
+        if (!data.isResumed) await moveToEnd(tx, id)
         const started = await records.insert(tx, run, [{ key: `started:${row.leaseEpoch}`, type: 'started', data }], row.lastSeq)
         return { run, epoch: row.leaseEpoch, entries: [...before, ...started], worked: row.worked }
       }),
@@ -146,4 +147,12 @@ export function createQueue({ db, records, owner }: QueueOptions) {
       return { queued: of('queued'), running: of('running'), awaiting: of('awaiting_approval') }
     },
   }
+}
+
+/** What was said to a run that waited stands behind the answers it waited for. */
+async function moveToEnd(tx: Transaction, runId: string): Promise<void> {
+  await tx.execute(sql`
+    with moved as (delete from runs_messages where run_id = ${runId} returning *)
+    insert into runs_messages (session_id, run_id, role, text, images, model, finish_reason, created_at)
+      select session_id, run_id, role, text, images, model, finish_reason, created_at from moved order by id`)
 }

@@ -43,6 +43,8 @@ export interface RunError {
   /** A code of the error table, or `max_steps`, `interrupted`. */
   readonly code: string
   readonly message: string
+  /** Seconds after which it may be tried again. */
+  readonly retryAfter?: number
 }
 
 /** Tokens and money of a run, its children not counted. */
@@ -91,6 +93,8 @@ export interface RunSubmission {
   readonly principal: Principal
   /** Default `default`. @see agentSources */
   readonly agent?: string
+  /** Taken when neither `override` nor the session name a model. */
+  readonly preferredModel?: string
   /** Of the agent's spec, for this run only. */
   readonly override?: Partial<Omit<RunSpec, 'agent'>>
   readonly input: RunInput
@@ -110,6 +114,8 @@ export interface RunSubmission {
   /** What the caller knows it by, and a hash of what was asked: the same again gives the same run, another hash a `conflict`. */
   readonly idempotency?: { readonly key: string; readonly hash: string }
   readonly metadata?: Readonly<Record<string, unknown>>
+  /** Within the transaction that takes the run in: what it writes is written with the run, or not at all. */
+  also?(run: Run, tx: Transaction): Promise<void>
 }
 
 /** How a message reaches a session that is at work. `steer`: the run under way hears it before its next model call. `collect`: it joins the run that waits in the
@@ -189,7 +195,7 @@ export interface Runs {
    * @throws GatewayError `not_found` (agent, session, parent, dependency), `model_not_found`, `conflict` (idempotency), `rate_limit_exceeded` (too many queued),
    * `validation_failed`, `unavailable` (stopping, or no model)
    */
-  submit(submission: RunSubmission, tx?: Transaction): Promise<Run>
+  submit(submission: RunSubmission): Promise<Run>
   /** By the mode: a new run, or the one that took the message in. */
   send(submission: RunSubmission & { sessionKey: string }, mode: RunMode): Promise<Run>
   get(id: string, principal: Principal): Promise<Run>
@@ -265,7 +271,7 @@ const common = { runId: t.String(), sessionKey: t.String(), agent: t.String() }
 const callId = t.String({ description: 'Of the call within the run' })
 const tool = t.String({ description: 'The tool’s name' })
 const kind = t.Enum(['tool', 'artifacts', 'repeat', 'question'] satisfies [ApprovalKind, ...ApprovalKind[]])
-const error = t.Object({ code: t.String(), message: t.String() })
+const error = t.Object({ code: t.String(), message: t.String(), retryAfter: t.Optional(t.Number()) })
 const tokens = { inputTokens: t.Integer(), outputTokens: t.Integer() }
 const durable = (summary: string) => ({ scope: rpc, durable: true as const, summary })
 

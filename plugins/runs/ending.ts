@@ -61,7 +61,7 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
     ...(ending.model === undefined ? {} : { model: ending.model }),
     ...(ending.text === undefined && ending.state !== 'completed' ? {} : { result: storable(ending.text ?? '') }),
     ...(ending.state === 'completed' ? { finishReason: ending.finishReason } : {}),
-    ...(ending.state === 'failed' ? { error: { code: ending.error.code, message: storable(ending.error.message) } } : {}),
+    ...(ending.state === 'failed' ? { error: { ...ending.error, message: storable(ending.error.message) } } : {}),
   })
 
   const factOf = (run: Run, ending: Ending): Fact => {

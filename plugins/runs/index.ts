@@ -72,7 +72,7 @@ export default definePlugin({
         database.pool.query('select pg_notify($1, $2)', [channel, message]).catch((error) => log.debug('Nobody was told', { error }))
     }
     const submit = createSubmit({
-      ...{ db, clock, config, records, sessions, models, publish, owner, admit: executor.admit, afterCommit: database.afterCommit },
+      ...{ db, clock, config, records, sessions, models, publish, owner, admit: executor.admit },
       agents: () => ctx.items(contract.agentSources),
       onSubmitted(run, held, waits) {
         executor.take(run, held, waits)

@@ -1,10 +1,11 @@
 /** The record of a run: what happened is written with its event, by whoever holds the lease and nobody else, once, also when the database goes away in between. */
 import { and, eq, inArray, sql } from 'drizzle-orm'
-import { type Clock, type Database, GatewayError, type PluginContext, type Transaction } from 'portico'
+import { type Clock, type Database, isGatewayError, type PluginContext, type Transaction } from 'portico'
 import {
   messageStreaming,
   type Run,
   type RunEntry,
+  type RunError,
   runAwaitingApproval,
   runCancelled,
   runCompleted,
@@ -198,10 +199,10 @@ export function createRecords({ db, clock, lease, signal, publish, isAway }: Rec
 }
 
 /** The error as a run says it: a gateway's own word, or that the log has it. */
-export function toRunError(error: unknown): { code: string; message: string } {
-  if (error instanceof GatewayError) return { code: error.code, message: error.message }
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown; type?: unknown }
-  return typeof code === 'string' && (error as { isRunError?: true }).isRunError ? { code, message: String(message) } : internal
+export function toRunError(error: unknown): RunError {
+  if (!isGatewayError(error)) return internal
+  const { code, message, retryAfter } = error
+  return { code, message, ...(retryAfter === undefined ? {} : { retryAfter }) }
 }
 
-const internal = { code: 'internal_error', message: 'The run failed in the gateway; its log has the reason.' }
+const internal: RunError = { code: 'internal_error', message: 'The run failed in the gateway; its log has the reason.' }

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { definePlugin, type Principal, t } from 'portico'
-import { approvals as approvalsRef, type Approvals } from 'portico/plugins/approvals'
+import { type Approvals, approvals as approvalsRef } from 'portico/plugins/approvals'
 import { createScriptedProvider } from 'portico/plugins/models/testing'
 import { defineTool, tools } from 'portico/plugins/tools'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
@@ -14,16 +14,66 @@ let approvals: Approvals
 const effects: string[] = []
 
 const driver = definePlugin({
-  id: 'driver', version: '0.0.0', api: 1, summary: 'Hands the services to the test',
-  requires: { runs: runsRef, approvals: approvalsRef }, adds: [tools],
+  id: 'driver',
+  version: '0.0.0',
+  api: 1,
+  summary: 'Hands the services to the test',
+  requires: { runs: runsRef, approvals: approvalsRef },
+  adds: [tools],
   setup(ctx) {
     runs = ctx.services.runs
     approvals = ctx.services.approvals
     const input = t.Object({ text: t.String() })
-    ctx.add(tools, defineTool({ name: 'note', description: 'Notes it', input, risk: 'safe', idempotent: false, timeout: 5_000, run: ({ text }) => { effects.push(text); return `noted ${text}` } }))
-    ctx.add(tools, defineTool({ name: 'gated', description: 'Gated', input, risk: 'gated', idempotent: false, timeout: 5_000, run: ({ text }) => { effects.push(text); return `did ${text}` } }))
-    ctx.add(tools, defineTool({ name: 'asks', description: 'Asks', input, risk: 'safe', idempotent: false, timeout: 5_000, async run({ text }, ctx) { const answer = await ctx.ask(`${text}?`); effects.push(answer); return `said ${answer}` } }))
-    ctx.add(tools, defineTool({ name: 'hangs', description: 'Hangs', input, risk: 'safe', idempotent: true, timeout: 60_000, run: () => new Promise<string>(() => {}) }))
+    ctx.add(
+      tools,
+      defineTool({
+        name: 'note',
+        description: 'Notes it',
+        input,
+        risk: 'safe',
+        idempotent: false,
+        timeout: 5_000,
+        run: ({ text }) => {
+          effects.push(text)
+          return `noted ${text}`
+        },
+      }),
+    )
+    ctx.add(
+      tools,
+      defineTool({
+        name: 'gated',
+        description: 'Gated',
+        input,
+        risk: 'gated',
+        idempotent: false,
+        timeout: 5_000,
+        run: ({ text }) => {
+          effects.push(text)
+          return `did ${text}`
+        },
+      }),
+    )
+    ctx.add(
+      tools,
+      defineTool({
+        name: 'asks',
+        description: 'Asks',
+        input,
+        risk: 'safe',
+        idempotent: false,
+        timeout: 5_000,
+        async run({ text }, ctx) {
+          const answer = await ctx.ask(`${text}?`)
+          effects.push(answer)
+          return `said ${answer}`
+        },
+      }),
+    )
+    ctx.add(
+      tools,
+      defineTool({ name: 'hangs', description: 'Hangs', input, risk: 'safe', idempotent: true, timeout: 60_000, run: () => new Promise<string>(() => {}) }),
+    )
   },
 })
 
@@ -46,7 +96,12 @@ describe('a run', () => {
     expect(run.state).toBe('queued')
     const updates = await follow(run.id)
     expect(updates.filter(({ type }) => type === 'entry').map((update) => (update as any).entry.type)).toEqual(['queued', 'started', 'model_call', 'completed'])
-    expect(updates.filter(({ type }) => type === 'delta').map((update) => (update as any).text).join('')).toBe('one two three')
+    expect(
+      updates
+        .filter(({ type }) => type === 'delta')
+        .map((update) => (update as any).text)
+        .join(''),
+    ).toBe('one two three')
     const done = (updates.at(-1) as any).run as Run
     expect(done).toMatchObject({ state: 'completed', result: 'one two three', finishReason: 'stop', usage: { inputTokens: 7, outputTokens: 3 }, steps: 1 })
   })

@@ -24,7 +24,7 @@ export interface ServiceOptions {
   readonly hub: Hub
   readonly approvals: Approvals
   readonly workspace: Workspace
-  submit(submission: RunSubmission, tx?: Transaction): Promise<Run>
+  submit(submission: RunSubmission): Promise<Run>
   watch: Runs['watch']
   /** Tells other processes that a run was ended. */
   tell(runId: string): void

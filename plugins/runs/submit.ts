@@ -25,8 +25,6 @@ export interface SubmitOptions {
   agents(): readonly AgentSource[]
   /** True when somebody who waits can be served. @throws GatewayError */
   admit(): void
-  /** Calls back once the transaction has committed. */
-  afterCommit(tx: Transaction, callback: () => void): void
   /** A run that this process has taken on with its submission, or one that waits in the queue. */
   onSubmitted(run: Run, held: HeldRun | undefined, signal: AbortSignal | undefined): void
 }
@@ -37,7 +35,7 @@ const mute = /embed|rerank|whisper|tts|moderation/i
 
 /** Makes what takes runs in. */
 export function createSubmit(options: SubmitOptions) {
-  const { db, clock, config, records, sessions, models, publish, owner, agents, admit, afterCommit, onSubmitted } = options
+  const { db, clock, config, records, sessions, models, publish, owner, agents, admit, onSubmitted } = options
 
   /** The first model that chats; the demo's only when there is no other. */
   async function anyModel(): Promise<string> {
@@ -61,12 +59,12 @@ export function createSubmit(options: SubmitOptions) {
   }
 
   /** The agent as it is now, with what this run has otherwise, its model known. */
-  async function specOf({ agent = 'default', principal, override = {}, sessionKey }: RunSubmission): Promise<RunSpec> {
+  async function specOf({ agent = 'default', principal, override = {}, sessionKey, preferredModel = '' }: RunSubmission): Promise<RunSpec> {
     const spec = await agentSpec(agent, principal)
     if (!spec)
       throw new GatewayError('not_found', `There is no agent ${JSON.stringify(agent.slice(0, 100))}: GET /api/agents lists yours.`, { param: 'agentId' })
     const session = sessionKey === undefined ? undefined : await sessions.find(principal, sessionKey)
-    const model = override.model ?? session?.model ?? (spec.model || (await anyModel()))
+    const model = override.model ?? session?.model ?? (preferredModel || spec.model || (await anyModel()))
     await models.resolve(model)
     const given = Object.fromEntries(Object.entries(override).filter(([, value]) => value !== undefined))
     return { ...spec, ...given, model, agent }
@@ -149,27 +147,35 @@ export function createSubmit(options: SubmitOptions) {
     return findRun(db, row.id)
   }
 
-  return async function submit(submission: RunSubmission, tx?: Transaction): Promise<Run> {
-    const known = tx ? undefined : await sameAgain(submission)
+  return async function submit(submission: RunSubmission): Promise<Run> {
+    const known = await sameAgain(submission)
     if (known) return known
     submission.interactive?.signal.throwIfAborted()
+    for (const url of submission.input.images ?? []) refuseBadImage(url)
     if (submission.interactive) admit()
     const { principal, dependsOn = [] } = submission
     for (const id of dependsOn) await ownRun(db, id, principal)
     const [spec, parent] = [await specOf(submission), await parentOf(submission)]
-    const write = async (within: Transaction) => {
-      const { run, held } = await insert(within, submission, spec, parent)
-      afterCommit(within, () => onSubmitted(run, held, submission.interactive?.signal))
-      return run
-    }
     try {
-      return await (tx ? write(tx) : db.transaction(write))
+      const { run, held } = await db.transaction(async (tx) => {
+        const taken = await insert(tx, submission, spec, parent)
+        await submission.also?.(taken.run, tx)
+        return taken
+      })
+      onSubmitted(run, held, submission.interactive?.signal)
+      return run
     } catch (error) {
       const first = error instanceof Taken ? await sameAgain(submission) : undefined
       if (first) return first
       throw error
     }
   }
+}
+
+function refuseBadImage(url: string): void {
+  const isGood = url.startsWith('data:') ? /^data:image\/[\w.+-]+;base64,[A-Za-z0-9+/]*={0,2}$/.test(url) : /^https?:/.test(url) && URL.canParse(url)
+  if (isGood) return
+  throw new GatewayError('validation_failed', 'images: expected URLs of http or https, or data: URLs of an image in base64.', { param: 'images' })
 }
 
 /** The key of the run was taken while it was written. */

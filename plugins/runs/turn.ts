@@ -130,13 +130,13 @@ export function createTurns(options: TurnsOptions) {
     return endings.finish(held, { state: 'completed', text, finishReason, model }, { ...columns, cost })
   }
 
-  /** Writes down what is waited for, and lets go of the run. What was decided meanwhile wakes it at once. */
+  /** Writes down what is waited for, and lets go of the run: whoever decides may take longer than anybody holds a line. What was decided meanwhile wakes it at once. */
   async function wait(held: HeldRun, gates: readonly Gate[], columns: Record<string, unknown>): Promise<void> {
     const { run } = held
     const count = held.entries.filter(({ type }) => type === 'awaiting_approval').length + 1
     const data = { approvalIds: [] as string[], kinds: [...new Set(gates.map(({ request }) => request.kind))], calls: gates.map(({ call }) => call) }
     await records.write(held, [{ key: `awaiting_approval:${count}`, type: 'awaiting_approval', data }], {
-      columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null },
+      columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null, isInteractive: false, node: null },
       async before(tx) {
         data.approvalIds.length = 0
         for (const { request } of gates) data.approvalIds.push((await approvals.request(tx, { ...request, runId: run.id, owner: run.principal.id })).id)

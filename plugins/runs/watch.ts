@@ -35,8 +35,11 @@ export function createWatch(db: Database, hub: Hub) {
       if (!topic && !run) throw new GatewayError('gone', `${id} was deleted.`)
       const fresh = topic ? topic.entries.slice(at.seq) : await readEntries(db, id, at.seq)
       for (const entry of fresh) {
-        if (entry.type === 'model_call') yield* rest(at, String(entry.data.text ?? ''), Number(entry.data.epoch))
-        Object.assign(at, { seq: entry.seq, offset: 0 })
+        if (entry.type === 'model_call') {
+          yield* rest(at, String(entry.data.text ?? ''), Number(entry.data.epoch))
+          at.offset = 0
+        }
+        at.seq = entry.seq
         yield { type: 'entry', id: idOf(at), entry }
       }
       if (run && isOver(run.state)) {
