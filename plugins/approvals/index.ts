@@ -1,48 +1,73 @@
-import { definePlugin } from 'portico'
-import { approvalListeners, approvals } from 'portico/plugins/approvals'
+/** The plugin `approvals`: one table and one service for every gate at which a run waits for a person. */
+import { definePlugin, t } from 'portico'
+import { database } from 'portico/plugins/database'
+import { approvalEvents, createApprovals } from './approvals.ts'
+import * as contract from './contract.ts'
+import { decisionRoutes, readRoutes } from './routes.ts'
+import { approvals as table } from './schema.ts'
+
+/** ms: another process may have asked, too. */
+const longestSleep = 60_000
+const retryAfter = 2_000
+
 export default definePlugin({
   id: 'approvals',
-  version: '0.0.0',
+  version: '0.1.0',
   api: 1,
-  summary: 'fake',
-  provides: { approvals },
-  slots: [approvalListeners],
+  summary: 'Gates at which runs wait until a person decides',
+  config: t.Object({
+    deadline: t.Integer({
+      ...{ minimum: 1_000, maximum: 2_592_000_000, default: 86_400_000 },
+      description: 'ms after which what nobody decided is denied, and its run rejected',
+    }),
+  }),
+  events: approvalEvents,
+  scopes: [contract.approve],
+  requires: { database },
+  provides: { approvals: contract.approvals },
+  slots: [contract.approvalListeners],
+  paths: ['/api/approvals'],
+  tables: { approvals: table },
+  migrations: new URL('./migrations', import.meta.url),
+  commands: [{ name: 'approvals', summary: 'See and decide what runs wait for', load: () => import('./cli.ts') }],
+
   setup(ctx) {
-    const all: any[] = []
-    const api: any = {
-      async request(_tx: any, r: any) {
-        const known = all.find((a) => a.runId === r.runId && a.kind === r.kind && a.callId === (r.callId ?? null) && a.state === 'pending')
-        if (known) return known
-        const a = {
-          id: 'apr_' + all.length,
-          callId: null,
-          question: null,
-          choices: [],
-          state: 'pending',
-          answer: null,
-          comment: null,
-          decidedBy: null,
-          ...JSON.parse(JSON.stringify(r)),
+    const { clock, config, db, log, services, signal } = ctx
+    let next = Number.POSITIVE_INFINITY
+    let wake = new AbortController()
+    const approvals = createApprovals({
+      ...{ db, clock, publish: ctx.publish, deadline: config.deadline, listeners: () => ctx.items(contract.approvalListeners) },
+      onDeadline(at) {
+        if (at >= next) return
+        next = at
+        wake.abort()
+      },
+    })
+
+    async function keepDeadlines(): Promise<void> {
+      while (!signal.aborted) {
+        let pause = retryAfter
+        try {
+          wake = new AbortController()
+          const due = await approvals.expire()
+          next = Math.min(due ?? Number.POSITIVE_INFINITY, clock.now() + longestSleep)
+          pause = Math.max(0, next - clock.now())
+        } catch (error) {
+          if (!services.database.isConnectionError(error) && !signal.aborted)
+            log.error('Deadlines of approvals could not be kept; they are tried again', { error })
         }
-        all.push(a)
-        return a
-      },
-      async ofRun(id: string) {
-        return all.filter((a) => a.runId === id)
-      },
-      async withdraw(_tx: any, id: string) {
-        for (const a of all) if (a.runId === id && a.state === 'pending') a.state = 'withdrawn'
-      },
-      async forget() {},
-      async decide(id: string, d: any, p: any) {
-        const a = all.find((x) => x.id === id)
-        await ctx.db.transaction(async (tx) => {
-          Object.assign(a, { state: d.decision === 'approve' ? 'approved' : 'denied', answer: d.answer ?? null, comment: d.comment ?? null, decidedBy: p.id })
-          for (const l of ctx.items(approvalListeners)) await l.resolved(a, tx)
-        })
-        return a
+        await clock.sleep(pause, AbortSignal.any([signal, wake.signal])).catch(() => undefined)
+      }
+    }
+
+    let loop = Promise.resolve()
+    ctx.defer(() => loop)
+    return {
+      services: { approvals },
+      routes: [readRoutes(approvals), decisionRoutes(approvals)],
+      ready() {
+        loop = keepDeadlines()
       },
     }
-    return { services: { approvals: api } }
   },
 })

@@ -2,7 +2,7 @@
 import { authMethods, definePlugin, GatewayError, kernel, nearestName, t } from 'portico'
 import { createLocalMethod } from './method.ts'
 
-/** `approve` comes with the plugin approvals: until then it gives nothing. */
+/** `approve` is the plugin approvals': without it, it gives nothing. */
 const presets = ['rpc', 'api', 'approve']
 
 export default definePlugin({

@@ -31,9 +31,15 @@ test('a code becomes the key of a device, once', async () => {
   expect(url).toMatch(/^http:/)
   const { status, headers, body } = await pair(code, { body: { name: 'my phone' } })
   expect([status, headers.get('cache-control')]).toEqual([200, 'no-store'])
-  expect(body).toEqual({ paired: true, token: expect.stringMatching(/^ptk_/), id: expect.stringMatching(/^key_/), name: 'my phone', scopes: ['rpc', 'api'] })
+  expect(body).toEqual({
+    paired: true,
+    token: expect.stringMatching(/^ptk_/),
+    id: expect.stringMatching(/^key_/),
+    name: 'my phone',
+    scopes: ['rpc', 'api', 'approve'],
+  })
   const whoami = await gateway.json('/api/v1/auth/whoami', { as: body.token })
-  expect(whoami.body).toMatchObject({ id: body.id, kind: 'device', is_admin: false, scopes: ['rpc', 'api'] })
+  expect(whoami.body).toMatchObject({ id: body.id, kind: 'device', is_admin: false, scopes: ['rpc', 'api', 'approve'] })
   expect((await gateway.json('/v1/ping', { method: 'POST', as: body.token, body: { message: 'hi' } })).body).toEqual({ ok: true, echo: 'hi' })
   expect(await outcome(code)).toBe('401 missing_credentials')
 })
@@ -56,7 +62,7 @@ test('as people type it: any case, without the dash, with blanks', async () => {
 test('nothing in the request widens what the device may do', async () => {
   const { code } = await renew()
   const { body } = await pair(code, { body: { name: 'x', scopes: ['admin'], kind: 'user', owner: 'operator', expiresAt: null } })
-  expect((await gateway.json('/api/v1/auth/whoami', { as: body.token })).body).toMatchObject({ id: body.id, kind: 'device', scopes: ['rpc', 'api'] })
+  expect((await gateway.json('/api/v1/auth/whoami', { as: body.token })).body).toMatchObject({ id: body.id, kind: 'device', scopes: ['rpc', 'api', 'approve'] })
   expect((await gateway.fetch('/api/keys', { as: body.token })).status).toBe(403)
 })
 

@@ -19,7 +19,7 @@ const create: Command = {
   summary: 'Make a key; it is shown this once',
   args: {
     name: { type: 'positional', summary: 'What it is for' },
-    scope: { type: 'string', summary: 'A scope (default rpc and api)', hint: 'scope', multiple: true },
+    scope: { type: 'string', summary: 'A scope (default rpc and api, for a person also approve)', hint: 'scope', multiple: true },
     expires: { type: 'string', summary: 'When it ends: 12h, 30d, or a date and time', hint: 'when' },
     kind: { type: 'string', summary: 'user, agent, service or device (default user)', hint: 'kind' },
     owner: { type: 'string', summary: 'Whose it is: keys of one owner are one principal', hint: 'id' },

@@ -1,7 +1,7 @@
 /** The plugin `auth-token`: keys in a table, tokens in the config, and the auth method that knows both. */
 import { authMethods, definePlugin, GatewayError, kernel, nearestName, secret, statSources, t } from 'portico'
 import { authInfo, deviceKeys, keyChanged, keyRevoked, keyRotated } from './contract.ts'
-import { createDeviceKeys, createKeys, keyEvents } from './keys.ts'
+import { createDeviceKeys, createKeys, keyEvents, presetScopes } from './keys.ts'
 import { type ConfiguredToken, createKeyUse, createTokenMethod } from './method.ts'
 import { createRemembered } from './remembered.ts'
 import { authConfigRoutes, callerRoutes, keyRoutes } from './routes.ts'
@@ -16,7 +16,7 @@ const config = t.Object({
     t.Object({
       id: t.String({ pattern: '^(?!key_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}$', description: 'The principal’s id' }),
       secret: secret({ description: 'At least 32 characters' }),
-      scopes: t.Optional(t.Array(t.String(), { description: 'Default rpc and api' })),
+      scopes: t.Optional(t.Array(t.String(), { description: 'Default rpc and api, of a person also approve' })),
       kind: t.Optional(t.Enum(keyKinds)),
     }),
     { default: [], maxItems: 100, description: 'Tokens that stand in the config, beside the keys of the table' },
@@ -91,12 +91,13 @@ type TokenSection = readonly { id: string; secret: string; scopes?: readonly str
 function configuredTokens(section: TokenSection, known: readonly string[]): ConfiguredToken[] {
   const wrong = (index: number, key: string, why: string) => new GatewayError('config_invalid', `tokens[${index}].${key}: ${why}`, { plugin: 'auth-token' })
   const seen = new Set<string>()
-  return section.map(({ id, secret, scopes = ['rpc', 'api'], kind = 'user' }, index) => {
+  return section.map(({ id, secret, kind = 'user', scopes = presetScopes(kind, known) }, index) => {
     if (seen.has(id)) throw wrong(index, 'id', `"${id}" stands there twice.`)
     seen.add(id)
     if (secret.length < shortestToken)
       throw wrong(index, 'secret', `found ${secret.length} characters; expected at least ${shortestToken}: make one with "openssl rand -base64 32".`)
     const unknown = scopes.find((scope) => !known.includes(scope))
+    if (kind === 'agent' && scopes.includes('approve')) throw wrong(index, 'scopes', 'an agent decides no approvals: take "approve" out.')
     if (unknown !== undefined) {
       const nearest = nearestName(unknown, known)
       throw wrong(index, 'scopes', `there is no scope "${unknown}"${nearest ? `: did you mean "${nearest}"?` : `; there are ${known.join(', ')}.`}`)

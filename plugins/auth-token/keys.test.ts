@@ -39,7 +39,7 @@ describe('a key', () => {
   test('is shown once, stored only as Argon2id, and opens what its scopes open', async () => {
     const made = await create({ name: 'laptop' })
     expect(made.key).toMatch(/^ptk_[0-9a-f]{12}_[A-Za-z0-9_-]{43}$/)
-    expect(made).toMatchObject({ name: 'laptop', kind: 'user', owner: null, scopes: ['rpc', 'api'], expiresAt: null, revokedAt: null })
+    expect(made).toMatchObject({ name: 'laptop', kind: 'user', owner: null, scopes: ['rpc', 'api', 'approve'], expiresAt: null, revokedAt: null })
     const secret = made.key.split('_').slice(2).join('_')
 
     const shown = JSON.stringify([(await gateway.json(`/api/keys/${made.id}`)).body, (await gateway.json('/api/keys')).body])

@@ -147,8 +147,8 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
 
   const self: Keys = {
     async create(draft, actor) {
-      const scopes = [...new Set(draft.scopes ?? ['rpc', 'api'])]
       const kind = draft.kind ?? 'user'
+      const scopes = [...new Set(draft.scopes ?? presetScopes(kind, knownScopes(kernel)))]
       assertGrantable(actor.principal, scopes, kind, knownScopes(kernel))
       const expiresAt = toExpiry(draft.expiresAt, clock) ?? null
       const { prefix, key, hash } = await newSecret()
@@ -249,8 +249,14 @@ export function createKeys({ db, clock, kernel, publish }: KeysOptions): Keys {
   return self
 }
 
+/** What a key may do of which nothing is said: a person's decides approvals too. */
+export function presetScopes(kind: KeyKind, known: readonly string[]): string[] {
+  const preset = kind === 'user' || kind === 'device' ? ['rpc', 'api', 'approve'] : ['rpc', 'api']
+  return preset.filter((scope) => known.includes(scope))
+}
+
 /** Who makes the keys of devices. A right of nobody: it is no principal that a request could have. */
-const pairing: Principal = { id: 'pairing', kind: 'service', scopes: ['rpc', 'api'], groups: [], via: 'pairing' }
+const pairing: Principal = { id: 'pairing', kind: 'service', scopes: ['rpc', 'api', 'approve'], groups: [], via: 'pairing' }
 
 /** The keys of paired devices. */
 export function createDeviceKeys(life: Keys, db: Database, clock: Clock): DeviceKeys {

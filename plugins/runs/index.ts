@@ -16,9 +16,11 @@ import { keepHouse } from './housekeeping.ts'
 import { createHub } from './hub.ts'
 import { createModelCalls } from './model-call.ts'
 import { createRecords, runEvents } from './record.ts'
+import { changeRoutes, runRoutes, stopRoutes, streamRoutes } from './routes.ts'
 import { dependencies, entries, messages, runs as runTable, sessions as sessionTable, shares } from './schema.ts'
 import { createService } from './service.ts'
 import { createSessions } from './sessions.ts'
+import { runSocket } from './stream.ts'
 import { createSubmit } from './submit.ts'
 import { createTurns } from './turn.ts'
 import { createWatch } from './watch.ts'
@@ -34,6 +36,8 @@ export default definePlugin({
   events: runEvents,
   requires: { database, models, approvals, toolRegistry, workspace },
   provides: { runs: contract.runs },
+  paths: ['/v1/runs', '/v1/estop', '/ws/runs'],
+  commands: [{ name: 'runs', summary: 'Submit, see, follow and end runs', load: () => import('./cli.ts') }],
   slots: [contract.agentSources, contract.budgetKeepers, contract.runListeners],
   adds: [approvalListeners],
   tables: { sessions: sessionTable, runs: runTable, dependencies, entries, messages, shares },
@@ -104,6 +108,8 @@ export default definePlugin({
     })
     return {
       services: { runs: service },
+      routes: [runRoutes(service), changeRoutes(service, workspace), streamRoutes(service, log), stopRoutes(service)],
+      sockets: [runSocket(service, log)],
       async ready() {
         if (database.kind === 'postgres') {
           const onNotify = (payload: string) => (payload === '' ? executor.wake() : executor.drop(payload))

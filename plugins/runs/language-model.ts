@@ -76,7 +76,7 @@ function toStream(text: string): Response {
   try {
     answer = JSON.parse(text)
   } catch (error) {
-    throw new GatewayError('upstream_error', 'The provider sent what is no JSON; try again.', { cause: error })
+    throw unreadable(error)
   }
   const choices = (answer.choices ?? []).map(({ index = 0, message = {}, finish_reason = 'stop' }) => {
     const calls = (message.tool_calls as object[] | undefined)?.map((call, at) => ({ index: at, ...call }))
@@ -84,4 +84,8 @@ function toStream(text: string): Response {
   })
   const frames = `data: ${JSON.stringify({ ...answer, object: 'chat.completion.chunk', choices })}\n\ndata: [DONE]\n\n`
   return new Response(frames, { headers: { 'content-type': 'text/event-stream' } })
+}
+
+function unreadable(cause: unknown): GatewayError {
+  return new GatewayError('upstream_error', 'The provider sent what is no JSON; try again.', { cause })
 }

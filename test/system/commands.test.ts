@@ -45,7 +45,19 @@ describe.each(runtimes)('on %s', (runtime) => {
           'plugins list',
           'plugins new',
         ],
-        ...['plugins reload', 'restore', 'start', 'status', 'tools'],
+        ...[
+          'plugins reload',
+          'restore',
+          'start',
+          'status',
+          'tools',
+          'approvals list',
+          'approvals show',
+          'approvals approve',
+          'approvals deny',
+          'approvals answer',
+        ],
+        ...['runs submit', 'runs list', 'runs show', 'runs watch', 'runs cancel', 'runs retry', 'runs delete'],
       ].sort(),
     )
     for (const leaf of leaves) {
