@@ -34,6 +34,7 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   tools: () => import('./tools/index.ts'),
   approvals: () => import('./approvals/index.ts'),
   runs: () => import('./runs/index.ts'),
+  agents: () => import('./agents/index.ts'),
   health: () => import('./health/index.ts'),
   metrics: () => import('./metrics/index.ts'),
   backup: () => import('./backup/index.ts'),

@@ -227,8 +227,8 @@ export const runs = defineService<Runs>('runs')
 
 /** Where agents come from. */
 export interface AgentSource {
-  /** The spec of an agent, for this principal; undefined = not one of this source's. */
-  find(agent: string, principal: Principal): RunSpec | undefined | Promise<RunSpec | undefined>
+  /** The spec of an agent, for this principal; undefined = not one of this source's. `preset`: the agent `default` as `[runs]` makes it, for what an agent leaves open. */
+  find(agent: string, principal: Principal, preset: RunSpec): RunSpec | undefined | Promise<RunSpec | undefined>
 }
 
 /** By which plugins bring agents. Without any, there is `default`, made of `[runs]`. */

@@ -17,6 +17,7 @@ import { createHub } from './hub.ts'
 import { createModelCalls } from './model-call.ts'
 import { createRecords, runEvents } from './record.ts'
 import { changeRoutes, runRoutes, stopRoutes, streamRoutes } from './routes.ts'
+import { findRun } from './rows.ts'
 import { dependencies, entries, messages, runs as runTable, sessions as sessionTable, shares } from './schema.ts'
 import { createService } from './service.ts'
 import { createSessions } from './sessions.ts'
@@ -66,7 +67,9 @@ export default definePlugin({
       },
     })
     const modelCalls = createModelCalls({ models, budgets: () => ctx.items(contract.budgetKeepers) })
-    const work = createTurns({ records, endings, sessions, approvals, workspace, registry, models, modelCalls, hub, log, publish })
+    const watch = createWatch(db, hub)
+    const stateOf = async (id: string) => (await findRun(db, id))?.state
+    const work = createTurns({ watch, stateOf, records, endings, sessions, approvals, workspace, registry, models, modelCalls, hub, log, publish })
     const executor = createExecutor({
       ...{ clock, log, queue, endings, hub, work, isAway, isAlone: database.kind === 'pglite' },
       ...{ concurrency: config.concurrency, maxInteractive: config.maxInteractive, lease: config.lease },
@@ -104,7 +107,7 @@ export default definePlugin({
     })
 
     const service = createService({
-      ...{ db, clock, records, endings, executor, sessions, hub, approvals, workspace, submit, watch: createWatch(db, hub), tell },
+      ...{ db, clock, records, endings, executor, sessions, hub, approvals, workspace, submit, watch, tell },
     })
     return {
       services: { runs: service },

@@ -49,13 +49,13 @@ export function createSubmit(options: SubmitOptions) {
   }
 
   async function agentSpec(agent: string, principal: Principal): Promise<RunSpec | undefined> {
+    const { instructions, tools, maxSteps, timeout, model = '' } = config
+    const preset = { agent: 'default', model, fallbacks: [], instructions, tools, maxSteps, timeout }
     for (const source of agents()) {
-      const found = await source.find(agent, principal)
+      const found = await source.find(agent, principal, preset)
       if (found) return found
     }
-    if (agent !== 'default') return undefined
-    const { instructions, tools, maxSteps, timeout, model = '' } = config
-    return { agent, model, fallbacks: [], instructions, tools, maxSteps, timeout }
+    return agent === 'default' ? preset : undefined
   }
 
   /** The agent as it is now, with what this run has otherwise, its model known. */

@@ -4,7 +4,7 @@ import { GatewayError, type Logger } from 'portico'
 import type { Approval, ApprovalKind, ApprovalRequest, Approvals } from 'portico/plugins/approvals'
 import { isToolSuspended, type ListedTool, type ToolContext, type ToolRegistry, type ToolResult, ToolSuspended } from 'portico/plugins/tools'
 import type { Workspace } from 'portico/plugins/workspace'
-import { runProgress } from './contract.ts'
+import { type RunState, type Runs, runProgress } from './contract.ts'
 import type { Hub, Topic } from './hub.ts'
 import type { AskedCall, ModelCalls } from './model-call.ts'
 import { Rejected } from './reasons.ts'
@@ -16,11 +16,12 @@ const maxCalls = 32
 /** At once. */
 const maxAtOnce = 8
 
-/** Why a run has to wait. */
+/** Why a run has to wait: for a decision, or for a run that waits for one. */
 export interface Gate {
-  /** The tool call, whose own work has not begun or has ended in a question. */
+  /** The tool call, whose own work has not begun or has ended in waiting. */
   readonly call: string
-  readonly request: Omit<ApprovalRequest, 'runId' | 'owner'>
+  readonly request?: Omit<ApprovalRequest, 'runId' | 'owner'>
+  readonly waitsFor?: string
 }
 
 /** What it works with. */
@@ -31,6 +32,8 @@ export interface ToolCallsOptions {
   readonly records: Records
   readonly modelCalls: ModelCalls
   readonly hub: Hub
+  readonly watch: Runs['watch']
+  stateOf(runId: string): Promise<RunState | undefined>
   readonly log: Logger
   readonly publish: PublishRunEvent
 }
@@ -58,7 +61,7 @@ export function openCalls({ entries }: HeldRun): AskedCall[] {
 }
 
 /** Makes what calls tools. */
-export function createToolCalls({ registry, approvals, workspace, records, modelCalls, hub, log, publish }: ToolCallsOptions) {
+export function createToolCalls({ registry, approvals, workspace, records, modelCalls, hub, watch, stateOf, log, publish }: ToolCallsOptions) {
   return {
     /** Makes the calls that may be made; gives what the others wait for. */
     async perform(calls: readonly AskedCall[], work: Work): Promise<Gate[]> {
@@ -164,6 +167,15 @@ export function createToolCalls({ registry, approvals, workspace, records, model
         publish(runProgress, { runId: run.id, sessionKey: run.sessionKey, agent: run.spec.agent, ...data }, { principal: run.principal.id, subject: run.id })
       },
       ask: (question, { choices = [] } = {}) => asking.ask(question, choices),
+      async waitFor(id) {
+        for await (const update of watch(id, run.principal, { signal })) {
+          const hasWaited = update.type === 'entry' && update.entry.type === 'awaiting_approval'
+          if (!hasWaited || (await stateOf(id)) !== 'awaiting_approval') continue
+          asking.gate = { call: asked.call, waitsFor: id }
+          throw new ToolSuspended(`It waits for ${id}`)
+        }
+        signal.throwIfAborted()
+      },
       async sample({ prompt, system = '', model = run.spec.model, maxOutputTokens }) {
         const spec = { model, fallbacks: [], maxOutputTokens }
         const answer = await modelCalls.ask({

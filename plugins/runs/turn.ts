@@ -1,18 +1,18 @@
 /** The turn loop: model call, tool calls, model call … until the model is done. It knows only the run's record, so it begins anywhere: after a crash, after a decision. */
-import { sql } from 'drizzle-orm'
+import { inArray, sql } from 'drizzle-orm'
 import type { Logger } from 'portico'
 import type { Approvals } from 'portico/plugins/approvals'
 import type { Models } from 'portico/plugins/models'
 import type { ToolRegistry } from 'portico/plugins/tools'
 import type { Artifact, Workspace } from 'portico/plugins/workspace'
-import { messageStreaming, type Run } from './contract.ts'
+import { messageStreaming, type Run, type RunState, type Runs } from './contract.ts'
 import { toInstructions, toMessages } from './conversation.ts'
 import type { Ending, Endings } from './ending.ts'
 import type { Hub, Topic } from './hub.ts'
 import type { ModelCalls } from './model-call.ts'
 import { Rejected, RunFailure } from './reasons.ts'
 import type { HeldRun, PublishRunEvent, Records } from './record.ts'
-import { runs } from './schema.ts'
+import { isOver, runs } from './schema.ts'
 import type { Sessions } from './sessions.ts'
 import { createToolCalls, expired, type Gate, offeredTools, openCalls, type Work } from './tool-calls.ts'
 
@@ -30,6 +30,8 @@ export interface TurnsOptions {
   readonly models: Models
   readonly modelCalls: ModelCalls
   readonly hub: Hub
+  readonly watch: Runs['watch']
+  stateOf(runId: string): Promise<RunState | undefined>
   readonly log: Logger
   readonly publish: PublishRunEvent
 }
@@ -134,16 +136,23 @@ export function createTurns(options: TurnsOptions) {
   async function wait(held: HeldRun, gates: readonly Gate[], columns: Record<string, unknown>): Promise<void> {
     const { run } = held
     const count = held.entries.filter(({ type }) => type === 'awaiting_approval').length + 1
-    const data = { approvalIds: [] as string[], kinds: [...new Set(gates.map(({ request }) => request.kind))], calls: gates.map(({ call }) => call) }
+    const requests = gates.flatMap(({ request }) => request ?? [])
+    const others = gates.flatMap(({ waitsFor }) => waitsFor ?? [])
+    const data = { approvalIds: [] as string[], kinds: [] as string[], calls: gates.map(({ call }) => call), waitsFor: others }
     await records.write(held, [{ key: `awaiting_approval:${count}`, type: 'awaiting_approval', data }], {
       columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null, isInteractive: false, node: null },
       async before(tx) {
-        data.approvalIds.length = 0
-        for (const { request } of gates) data.approvalIds.push((await approvals.request(tx, { ...request, runId: run.id, owner: run.principal.id })).id)
+        const open = []
+        for (const request of requests) open.push(await approvals.request(tx, { ...request, runId: run.id, owner: run.principal.id }))
+        for (const id of others) open.push(...(await approvals.ofRun(id, tx)).filter(({ state }) => state === 'pending'))
+        data.approvalIds = open.map(({ id }) => id)
+        data.kinds = [...new Set(open.map(({ kind }) => kind))]
       },
       async after(tx) {
-        const isPending = (await approvals.ofRun(run.id, tx)).some(({ id, state }) => state === 'pending' && data.approvalIds.includes(id))
-        if (!isPending) await tx.update(runs).set({ state: 'queued' }).where(sql`${runs.id} = ${run.id}`)
+        const isPending = (await approvals.ofRun(run.id, tx)).some(({ state }) => state === 'pending')
+        const areOver =
+          others.length > 0 && (await tx.select({ state: runs.state }).from(runs).where(inArray(runs.id, others))).every(({ state }) => isOver(state))
+        if (!isPending && (others.length === 0 || areOver)) await tx.update(runs).set({ state: 'queued' }).where(sql`${runs.id} = ${run.id}`)
       },
     })
   }

@@ -1,6 +1,6 @@
 /** Following a run: from its record and, where it is worked on here, word by word. Who comes again with the id of what was seen last misses and repeats nothing. */
 import { type Database, GatewayError, type Principal } from 'portico'
-import type { Run, RunUpdate } from './contract.ts'
+import type { RunUpdate } from './contract.ts'
 import type { Hub } from './hub.ts'
 import { findRun, maySee, ownRun, readEntries, unknownRun } from './rows.ts'
 import { isOver } from './schema.ts'
@@ -67,12 +67,6 @@ export function createWatch(db: Database, hub: Hub) {
     Object.assign(at, { epoch, offset: text.length })
     yield { type: 'delta', id: idOf(at), text: piece, ...(isRestart ? { isRestart } : {}) }
   }
-}
-
-/** The whole run, once it is over; null when the signal aborts before. */
-export async function ended(updates: AsyncGenerator<RunUpdate, void>): Promise<Run | null> {
-  for await (const update of updates) if (update.type === 'end') return update.run
-  return null
 }
 
 function following(signal: AbortSignal): { signal: AbortSignal } & Disposable {

@@ -38,6 +38,11 @@ export interface ToolContext {
    * hand. So ask before you do anything that must not be done twice.
    */
   ask(question: string, options?: { choices?: readonly string[] }): Promise<string>
+  /**
+   * Resolves when another run is over. When that run waits for a person, nothing waits in memory: the call ends here, and is made again, from its beginning, once it
+   * is over; so submit it under a key that is the same then.
+   */
+  waitFor(runId: string): Promise<void>
   /** A call of a model, counted with the run. */
   sample(request: SampleRequest): Promise<string>
 }

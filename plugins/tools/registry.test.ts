@@ -18,7 +18,7 @@ const setUp = (...items: Tool[]) => {
 }
 const contextOf = (more: Partial<ToolContext> = {}): ToolContext => ({
   ...{ principal: anonymous, runId: 'run_1', callId: 'call_1', signal: new AbortController().signal, log: { ...quiet, error() {} } },
-  ...{ workspace: undefined as never, progress() {}, ask: async () => 'yes', sample: async () => 'sampled' },
+  ...{ workspace: undefined as never, progress() {}, ask: async () => 'yes', waitFor: async () => undefined, sample: async () => 'sampled' },
   ...more,
 })
 const call = (run: Parameters<typeof toolOf>[0], more: Partial<Tool> = {}, ctx = contextOf()) =>

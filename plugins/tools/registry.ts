@@ -114,19 +114,21 @@ async function timed(tool: Tool, input: unknown, ctx: ToolContext): Promise<Tool
   const over = new AbortController()
   const late = () => over.abort(new GatewayError('deadline_exceeded', `${tool.name} did not end within ${tool.timeout} ms, and was given up.`))
   const cancel = () => over.abort(ctx.signal.reason)
-  const ask: ToolContext['ask'] = async (...question) => {
+  const suspending = async <T>(wait: () => Promise<T>): Promise<T> => {
     over.signal.throwIfAborted()
     try {
-      return await ctx.ask(...question)
+      return await wait()
     } catch (error) {
       if (!isToolSuspended(error)) throw error
       // Here the call ends, also of a tool that catches everything; to it, and to the slot's guard, it is a cancellation.
       over.abort(error)
-      throw Object.assign(new Error('The tool waits for an answer, and is called again with it', { cause: error }), { name: 'AbortError' })
+      throw Object.assign(new Error('The tool waits, and is called again when it need not any more', { cause: error }), { name: 'AbortError' })
     }
   }
   const own: ToolContext = {
-    ...{ principal: ctx.principal, runId: ctx.runId, callId: ctx.callId, signal: over.signal, log: ctx.log, workspace: ctx.workspace, ask },
+    ...{ principal: ctx.principal, runId: ctx.runId, callId: ctx.callId, signal: over.signal, log: ctx.log, workspace: ctx.workspace },
+    ask: (...question) => suspending(() => ctx.ask(...question)),
+    waitFor: (runId) => suspending(() => ctx.waitFor(runId)),
     progress: (message, fraction) => {
       if (!over.signal.aborted) ctx.progress(message, fraction)
     },

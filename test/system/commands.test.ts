@@ -57,7 +57,19 @@ describe.each(runtimes)('on %s', (runtime) => {
           'approvals deny',
           'approvals answer',
         ],
-        ...['runs submit', 'runs list', 'runs show', 'runs watch', 'runs cancel', 'runs retry', 'runs delete'],
+        ...[
+          'runs submit',
+          'runs list',
+          'runs show',
+          'runs watch',
+          'runs cancel',
+          'runs retry',
+          'runs delete',
+          'agents list',
+          'agents show',
+          'agents create',
+          'agents delete',
+        ],
       ].sort(),
     )
     for (const leaf of leaves) {
