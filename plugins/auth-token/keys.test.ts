@@ -55,7 +55,7 @@ describe('a key', () => {
 
     const { status, body } = await whoami(made.key)
     expect(status).toBe(200)
-    expect(body).toMatchObject({ id: made.id, type: 'user', is_admin: false, scopes: ['rpc', 'api'], via: `token:${made.id}` })
+    expect(body).toMatchObject({ id: made.id, type: 'user', is_admin: false, scopes: ['rpc', 'api', 'approve'], via: `token:${made.id}` })
     expect((await gateway.json('/api/keys', { as: made.key })).body.error.code).toBe('insufficient_scope')
     expect((await gateway.fetch('/api/v1/auth/whoami', { as: '', headers: { 'x-api-key': made.key } })).status).toBe(200)
   })

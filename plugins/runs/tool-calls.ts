@@ -208,9 +208,9 @@ function find(approvals: readonly Approval[], kind: ApprovalKind, callId: string
   return approvals.findLast((each) => each.kind === kind && each.callId === callId && each.state !== 'withdrawn' && isDeepStrictEqual(each.arguments, exact))
 }
 
-/** The last attempt ended in a question. */
+/** The last attempt ended in waiting, and not in the middle. */
 function isSuspended({ entries }: HeldRun, call: string, since: number): boolean {
-  return entries.some(({ type, seq, data }) => type === 'awaiting_approval' && seq > since && (data.calls as string[]).includes(call))
+  return entries.some(({ type, seq, data }) => type === 'awaiting_approval' && seq > since && (data.suspended as string[]).includes(call))
 }
 
 /** A deadline that nobody kept ends the run. */

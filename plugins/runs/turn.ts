@@ -138,7 +138,9 @@ export function createTurns(options: TurnsOptions) {
     const count = held.entries.filter(({ type }) => type === 'awaiting_approval').length + 1
     const requests = gates.flatMap(({ request }) => request ?? [])
     const others = gates.flatMap(({ waitsFor }) => waitsFor ?? [])
-    const data = { approvalIds: [] as string[], kinds: [] as string[], calls: gates.map(({ call }) => call), waitsFor: others }
+    // Their attempts have ended, in a question or in waiting: to make them again repeats nothing.
+    const suspended = gates.filter(({ request, waitsFor }) => waitsFor !== undefined || request?.kind === 'question').map(({ call }) => call)
+    const data = { approvalIds: [] as string[], kinds: [] as string[], suspended, waitsFor: others }
     await records.write(held, [{ key: `awaiting_approval:${count}`, type: 'awaiting_approval', data }], {
       columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null, isInteractive: false, node: null },
       async before(tx) {

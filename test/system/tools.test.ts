@@ -44,7 +44,7 @@ describe.each(runtimes)('tools on %s', (runtime) => {
   test('are listed with their schemas, over HTTP and by the command', async () => {
     const { tools } = (await (await gateway.fetch('/api/tools')).json()) as { tools: any[] }
     expect(tools.map(({ name, risk }) => `${name} ${risk}`)).toEqual([
-      ...['apply_patch safe', 'ask_user safe', 'caller/hang safe', 'caller/throw gated', 'current_time safe', 'list_files safe'],
+      ...['apply_patch safe', 'ask_user safe', 'call_agent safe', 'caller/hang safe', 'caller/throw gated', 'current_time safe', 'list_files safe'],
       ...['read_file safe', 'search_files forbidden', 'web_fetch safe', 'write_file safe'],
     ])
     const readFile = tools.find(({ name }) => name === 'read_file')
