@@ -21,9 +21,14 @@ export function toMessages(before: readonly Said[], input: RunInput, entries: re
   messages.push(toUserMessage(input))
   // Answers to the calls of one message stand together, in the order of the calls, whenever they came.
   const results = new Map(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => [data.call as string, data]))
+  // What was said while the model was at work it has not heard: it stands behind the answer.
+  const said = entries.filter(({ type }) => type === 'message')
+  const hear = (until: number) => {
+    while (said[0] && said[0].seq <= until) messages.push({ role: 'user', content: String(said.shift()?.data.text) })
+  }
   for (const { type, data } of entries) {
-    if (type === 'message') messages.push({ role: 'user', content: String(data.text) })
     if (type !== 'model_call') continue
+    hear(data.heard as number)
     if (data.message) messages.push(data.message as ModelMessage)
     const answers = (data.calls as AskedCall[]).flatMap((asked) => {
       const result = results.get(asked.call)
@@ -31,6 +36,7 @@ export function toMessages(before: readonly Said[], input: RunInput, entries: re
     })
     if (answers.length > 0) messages.push({ role: 'tool', content: answers })
   }
+  hear(Number.POSITIVE_INFINITY)
   return messages
 }
 

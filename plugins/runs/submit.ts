@@ -30,6 +30,8 @@ export interface SubmitOptions {
 }
 
 const maxDepth = 3
+/** Keeps these locks apart from others’. */
+const idempotencyLock = 0x69646d70
 // Names of models that do not chat.
 const mute = /embed|rerank|whisper|tts|moderation/i
 
@@ -72,6 +74,7 @@ export function createSubmit(options: SubmitOptions) {
 
   async function insert(tx: Transaction, submission: RunSubmission, spec: RunSpec, parent: Run | undefined) {
     const { principal, input, sessionKey, channel = 'api', priority = 0, dependsOn = [], interactive, idempotency, metadata = {}, startAt } = submission
+    if (idempotency) await refuseTaken(tx, principal, idempotency.key)
     await refuseTooMany(tx, principal)
     const { session, isNew } = await sessions.open(tx, { principal, key: sessionKey, spec, channel, text: input.text })
     const now = new Date(clock.now())
@@ -89,9 +92,8 @@ export function createSubmit(options: SubmitOptions) {
         ...{ leaseEpoch: begin ? 1 : 0, lastSeq: begin ? 2 : 1, startedAt: begin ? now : null, createdAt: now, metadata: storableJson(metadata) },
         ...{ idempotencyKey: idempotency?.key ?? null, requestHash: idempotency?.hash ?? null },
       })
-      .onConflictDoNothing()
       .returning()
-    if (!row) throw new Taken()
+    if (!row) throw new GatewayError('internal_error', 'The run was not stored: try again.')
     await tx.insert(shares).values({ principalId: principal.id }).onConflictDoNothing()
     if (dependsOn.length > 0) await tx.insert(dependencies).values(dependsOn.map((each) => ({ runId: id, dependsOn: each })))
     await sessions.say(tx, session.id, id, input)
@@ -102,6 +104,16 @@ export function createSubmit(options: SubmitOptions) {
     const started = { key: 'started:1', type: 'started' as const, data: { epoch: 1, isResumed: false } }
     const entries = await records.insert(tx, run, begin ? [queued, started] : [queued], row.lastSeq)
     return { run, held: begin ? { run, epoch: 1, entries, worked: 0 } : undefined }
+  }
+
+  /** Who comes with the same key at the same time waits here, before anything is locked that the run at work needs. */
+  async function refuseTaken(tx: Transaction, principal: Principal, key: string): Promise<void> {
+    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`${principal.id} ${key}`}, ${idempotencyLock}))`)
+    const [taken] = await tx
+      .select({ id: runs.id })
+      .from(runs)
+      .where(and(eq(runs.principalId, principal.id), eq(runs.idempotencyKey, key)))
+    if (taken) throw new Taken()
   }
 
   async function isIdle(tx: Transaction, session: SessionRow): Promise<boolean> {

@@ -86,6 +86,7 @@ export function createTurns(options: TurnsOptions) {
         )
       const tools = offeredTools(registry, spec.tools)
       topic.text = ''
+      const heard = held.entries.length
       const answer = await modelCalls.ask({
         ...{ run: held.run, spec, tools, signal, instructions: toInstructions(spec, input, tools), messages: toMessages(before, input, held.entries) },
         onText(delta) {
@@ -96,7 +97,7 @@ export function createTurns(options: TurnsOptions) {
       })
       const { text, model, finishReason, inputTokens, outputTokens, message } = answer
       const calls = answer.calls.map((call, index) => ({ ...call, call: `${step}.${index}` }))
-      const data = { step, epoch: held.epoch, model, text, finishReason, inputTokens, outputTokens, calls, message }
+      const data = { step, heard, epoch: held.epoch, model, text, finishReason, inputTokens, outputTokens, calls, message }
       spend(inputTokens, outputTokens)
       await records.write(held, [{ key: `model_call:${step}`, type: 'model_call', data }], {
         columns: { ...bill(held, spent), model, steps: records.oneMoreStep },
@@ -185,8 +186,8 @@ function bill(held: HeldRun, spent: { inputTokens: number; outputTokens: number 
 
 /** The model's last word calls no tool, and nobody has said anything since. */
 function hasAnswered({ entries }: HeldRun): boolean {
-  const last = entries.findLast(({ type }) => ['model_call', 'message', 'tool_result'].includes(type))
-  return last?.type === 'model_call'
+  const last = entries.findLast(({ type }) => type === 'model_call' || type === 'tool_result')
+  return last?.type === 'model_call' && !entries.some(({ type, seq }) => type === 'message' && seq > (last.data.heard as number))
 }
 
 /** A run at which the process dies again and again is given up. */
