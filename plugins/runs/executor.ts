@@ -163,7 +163,8 @@ export function createExecutor(options: ExecutorOptions) {
   }
 
   async function beats(): Promise<void> {
-    const every = Math.min(lease / 3, 5_000)
+    // Silence is noticed, and its runs begun anew, well within a lease and a quarter.
+    const every = Math.min(lease / 4, 3_000)
     for (let wait = every; !over.signal.aborted; ) {
       try {
         await clock.sleep(wait, over.signal)

@@ -1,0 +1,118 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { sql } from 'portico'
+import type { ScriptedCall } from 'portico/plugins/models/testing'
+import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
+import { ann, noteTool, type RunsGateway, startRunsGateway } from '../../test/fixtures/runs.ts'
+import { databases } from '../../test/fixtures/stores.ts'
+
+/** What happens in the middle. */
+const hooks: { model?: (call: number) => void; tool?: () => void } = {}
+const noted: string[] = []
+const calls = { model: 0 }
+
+/** One tool call, then the answer. */
+const script = ({ body }: ScriptedCall) => {
+  calls.model++
+  hooks.model?.(calls.model)
+  const { messages } = body as { messages: { role: string }[] }
+  return messages.at(-1)?.role === 'tool' ? { text: 'done' } : { toolCalls: [{ name: 'note', arguments: { text: 'x' } }] }
+}
+const tool = noteTool(noted)
+const watched = {
+  ...tool,
+  run: (...given: Parameters<typeof tool.run>) => {
+    hooks.tool?.()
+    return tool.run(...given)
+  },
+}
+
+describe.each(databases)('on %s', (database) => {
+  let postgres: TestPostgres | undefined
+  let house: RunsGateway
+  beforeAll(async () => {
+    postgres = database === 'postgres' ? await startPostgres() : undefined
+    house = await startRunsGateway({ databaseUrl: await postgres?.newDatabase(), config: 'lease = 1000', tools: [watched], provider: { script } })
+    await house.db.execute(sql`create sequence written`)
+    await house.db.execute(sql`
+      create function fail_at() returns trigger language plpgsql as $$
+      begin
+        if nextval('written') = current_setting('test.fail_at', true)::int then raise exception 'the disk is on fire'; end if;
+        return new;
+      end $$`)
+  }, 60_000)
+  afterAll(async () => {
+    await house.stop()
+    await postgres?.stop()
+  })
+  beforeEach(() => {
+    Object.assign(hooks, { model: undefined, tool: undefined })
+    noted.length = 0
+    calls.model = 0
+  })
+
+  /** Lets one insert into the record fail: the first is number 1. */
+  async function failAt(n: number): Promise<void> {
+    await house.db.execute(sql`alter sequence written restart`)
+    await house.db.execute(
+      sql.raw(`create or replace function fail_at() returns trigger language plpgsql as $$
+      begin
+        if nextval('written') = ${n} then raise exception 'the disk is on fire'; end if;
+        return new;
+      end $$`),
+    )
+    await house.db.execute(sql`drop trigger if exists fail_at on runs_entries`)
+    await house.db.execute(sql`create trigger fail_at before insert on runs_entries for each row execute function fail_at()`)
+  }
+
+  test('a write that fails when a run is taken in: there is no run', async () => {
+    await failAt(1)
+    await expect(house.submit('x')).rejects.toThrow()
+    expect(await house.runs.list(ann, { state: 'queued' })).toEqual([])
+  })
+
+  test('a write that fails when a run is begun: it is begun again', async () => {
+    await failAt(2)
+    expect((await house.end((await house.submit('x')).id)).state).toBe('completed')
+    expect([calls.model, noted.length]).toEqual([2, 1])
+  })
+
+  test.each([
+    ['the model’s answer', 3, 1, 0],
+    ['the begin of a tool call', 4, 1, 0],
+    ['the result of a tool call', 5, 1, 1],
+    ['the last answer', 6, 2, 1],
+    ['the end', 7, 2, 1],
+  ] as const)('a write that fails at %s ends the run first: no model and no tool is called after it', async (_, n, models, tools) => {
+    await failAt(n)
+    const run = await house.end((await house.submit('x')).id)
+    expect([run.state, run.error?.code]).toEqual(['failed', 'internal_error'])
+    expect(run.error?.message).not.toContain('fire')
+    expect([calls.model, noted.length]).toEqual([models, tools])
+    const types = (await house.runs.entries(run.id, ann)).map(({ type }) => type)
+    expect(types.at(-1)).toBe('failed')
+    expect(types.filter((type) => type === 'tool_call').length).toBe(n > 4 ? 1 : 0)
+  })
+
+  if (database === 'postgres') {
+    const cut = (downMs = 400) => void (postgres as TestPostgres).restart(downMs)
+    const moments: [name: string, arm: () => void][] = [
+      ['during the first model call', () => (hooks.model = (call) => call === 1 && cut())],
+      ['during a tool call', () => (hooks.tool = () => cut())],
+      ['during the last model call', () => (hooks.model = (call) => call === 2 && cut())],
+    ]
+    test.each(moments)(
+      'the database goes away %s: nothing is repeated, nothing lost, the run goes on when it is back',
+      async (_, arm) => {
+        await house.db.execute(sql`drop trigger if exists fail_at on runs_entries`)
+        arm()
+        const { id } = await house.submit('x')
+        const run = await house.end(id).catch(() => house.end(id))
+        expect([run.state, run.result]).toEqual(['completed', 'done'])
+        expect([calls.model, noted.length]).toEqual([2, 1])
+        const seqs = (await house.runs.entries(id, ann)).map(({ seq }) => seq)
+        expect(seqs).toEqual(seqs.map((_, index) => index + 1))
+      },
+      30_000,
+    )
+  }
+})
