@@ -1,12 +1,13 @@
 /**
  * `bun run test [arguments of bun test]`: the whole suite, or what is named. Temporary folders lie in memory where there is plenty: hundreds of databases are made
- * and thrown away, and half of the time would go to the disk.
+ * and thrown away, and half of the time would go to the disk. The slowest files start first, by what timings.json says they took; `bun run test --update-timings` writes it anew.
  */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
+const timings = join(import.meta.dir, 'timings.json')
 const memory = '/dev/shm'
 /** Bytes. */
 const plenty = 6 * 1024 ** 3
@@ -21,7 +22,7 @@ const folder = mkdtempSync(join(isPlenty ? memory : tmpdir(), 'p-'))
 chmodSync(folder, 0o711)
 const given = process.argv.slice(2)
 const what = given.some((word) => !word.startsWith('-')) ? [] : ['kernel', 'plugins', 'test']
-const child = Bun.spawn([process.execPath, 'test', '--parallel=2', '--timeout=60000', ...given, ...what], {
+const child = Bun.spawn([process.execPath, 'test', '--parallel=2', '--timeout=60000', `--timings=${timings}`, ...given, ...what], {
   stdio: ['inherit', 'inherit', 'inherit'],
   env: {
     ...process.env,

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { type GatewayProcess, runCommands, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
 import { openTerminal } from '../fixtures/terminal.ts'
 
 const project = join(import.meta.dir, '../..')
@@ -15,18 +15,21 @@ beforeAll(async () => {
 afterAll(() => rm(root, { recursive: true, force: true }))
 
 describe.each(runtimes)('on %s', (runtime) => {
-  const help = async (...words: string[]) => {
-    const { code, stdout, stderr } = await runPortico([...words, '--help'], { runtime, cwd: root })
-    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
-    return stdout
+  /** The help of each, by its words. */
+  const helpOf = async (names: readonly string[]) => {
+    const lines = names.map((name) => [...name.split(' ').filter(Boolean), '--help'])
+    const results = await runCommands(lines, { runtime, cwd: root })
+    for (const { code, stderr } of results) expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return new Map(names.map((name, at) => [name, results[at]?.stdout ?? '']))
   }
   /** The names under "Commands". */
   const named = (page: string) => [...(/^Commands\n((?: {2}.*\n?)+)/m.exec(page)?.[1] ?? '').matchAll(/^ {2}([a-z]+) /gm)].map((match) => match[1] as string)
 
   test('every command has a --help with examples whose flags exist, and takes --json', async () => {
     const leaves: string[] = []
-    for (const name of named(await help())) {
-      const children = named(await help(name))
+    const [first = ''] = (await helpOf([''])).values()
+    for (const [name, page] of await helpOf(named(first))) {
+      const children = named(page)
       leaves.push(...(children.length === 0 ? [name] : children.map((child) => `${name} ${child}`)))
     }
     expect(leaves.sort()).toEqual(
@@ -72,8 +75,7 @@ describe.each(runtimes)('on %s', (runtime) => {
         ],
       ].sort(),
     )
-    for (const leaf of leaves) {
-      const page = await help(...leaf.split(' '))
+    for (const [leaf, page] of await helpOf(leaves)) {
       for (const part of [`portico ${leaf}`, '--json', '--data-dir', '--config']) expect([leaf, page]).toEqual([leaf, expect.stringContaining(part)])
       const examples = [...(/^Examples\n((?: {2}.*\n)+)/m.exec(page)?.[1] ?? '').matchAll(/^ {2}(.+)$/gm)].map((match) => match[1] as string)
       expect([leaf, examples.length > 0]).toEqual([leaf, true])
