@@ -22,9 +22,31 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
   const ofConfig = (id: string): Agent | undefined =>
     Object.hasOwn(configured(), id) ? { id, source: 'config', ...(configured()[id] as AgentSpec) } : undefined
 
+  /** Those of the table, until one of them changes. */
+  let known: Promise<Map<string, Agent>> | undefined
   async function ofTable(id: string): Promise<Agent | undefined> {
-    const [row] = await db.select().from(table).where(eq(table.id, id))
-    return row && { id, source: 'api', ...row.spec }
+    const asked = known ?? read()
+    known = asked
+    return (await asked).get(id)
+  }
+
+  async function read(): Promise<Map<string, Agent>> {
+    try {
+      const rows = await db.select().from(table)
+      return new Map(rows.map(({ id, spec }) => [id, { id, source: 'api', ...spec }]))
+    } catch (error) {
+      known = undefined
+      throw error
+    }
+  }
+
+  /** After a change made here, once it is committed. */
+  async function changed<T>(change: () => Promise<T>): Promise<T> {
+    try {
+      return await change()
+    } finally {
+      known = undefined
+    }
   }
 
   /** @throws GatewayError when it is not one of the API's */
@@ -64,6 +86,11 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
       return all.sort((a, b) => (a.id < b.id ? -1 : 1))
     },
 
+    /** Somebody has changed some: they are read anew when they are asked for. */
+    changed: () => {
+      known = undefined
+    },
+
     /** That of the config beats one of the API. */
     find: async (id: string): Promise<Agent | undefined> => ofConfig(id) ?? (await ofTable(id)) ?? (id === 'default' ? preset : undefined),
 
@@ -79,11 +106,13 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
       await refuseUnknownSubAgents(id, spec)
       if ((await self.list()).length >= maxAgents) throw new GatewayError('unprocessable', `There are ${maxAgents} agents already: delete some.`)
       const now = new Date(clock.now())
-      await db.transaction(async (tx) => {
-        const made = await tx.insert(table).values({ id, spec, createdBy: by, createdAt: now, updatedAt: now }).onConflictDoNothing().returning()
-        if (made.length === 0) throw new GatewayError('conflict', `There is an agent "${id}" already: change it with PATCH.`, { param: 'id' })
-        await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
-      })
+      await changed(() =>
+        db.transaction(async (tx) => {
+          const made = await tx.insert(table).values({ id, spec, createdBy: by, createdAt: now, updatedAt: now }).onConflictDoNothing().returning()
+          if (made.length === 0) throw new GatewayError('conflict', `There is an agent "${id}" already: change it with PATCH.`, { param: 'id' })
+          await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
+        }),
+      )
       return { id, source: 'api', ...spec }
     },
 
@@ -91,24 +120,28 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
       const { id: _, source: __, ...before } = await changeable(id)
       const spec = { ...before, ...patch }
       await refuseUnknownSubAgents(id, spec)
-      await db.transaction(async (tx) => {
-        const changed = await tx
-          .update(table)
-          .set({ spec, updatedAt: new Date(clock.now()) })
-          .where(eq(table.id, id))
-          .returning()
-        if (changed.length === 0) throw await unknown(id)
-        await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
-      })
+      await changed(() =>
+        db.transaction(async (tx) => {
+          const changed = await tx
+            .update(table)
+            .set({ spec, updatedAt: new Date(clock.now()) })
+            .where(eq(table.id, id))
+            .returning()
+          if (changed.length === 0) throw await unknown(id)
+          await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
+        }),
+      )
       return { id, source: 'api', ...spec }
     },
 
     async remove(id: string): Promise<Agent> {
       const found = await changeable(id)
-      await db.transaction(async (tx) => {
-        const gone = await tx.delete(table).where(eq(table.id, id)).returning()
-        if (gone.length > 0) await publish(agentRemoved, { agent: id, source: 'api' }, { tx, subject: id })
-      })
+      await changed(() =>
+        db.transaction(async (tx) => {
+          const gone = await tx.delete(table).where(eq(table.id, id)).returning()
+          if (gone.length > 0) await publish(agentRemoved, { agent: id, source: 'api' }, { tx, subject: id })
+        }),
+      )
       return found
     },
   } satisfies Agents & Record<string, unknown>

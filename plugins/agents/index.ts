@@ -31,6 +31,7 @@ export default definePlugin({
     let configured: Configured = ctx.config.list
     refuseUnknown(configured)
     const agents = createAgents({ db: ctx.db, clock: ctx.clock, publish: ctx.publish, configured: () => configured })
+    for (const ref of [contract.agentAdded, contract.agentRemoved]) ctx.on(ref, agents.changed)
     ctx.add(agentSources, toSource(agents.find))
     ctx.add(tools, callAgent({ runs: ctx.services.runs, publish: ctx.publish, find: agents.find }))
     ctx.add(runListeners, childrenOf(ctx.publish))

@@ -27,10 +27,16 @@ export function createQueue({ db, records, owner }: QueueOptions) {
    * time, its dependencies and the runs before it in its session; not over its agent's cap. `children` = only runs whose parent waits for them at work.
    */
   const next = (children: boolean) => sql`
-    select r.id from runs_shares s
+    with recursive waiting as (
+      (select q.principal_id from runs_runs q where q.state = 'queued' order by q.principal_id limit 1)
+      union all
+      select (select q.principal_id from runs_runs q where q.state = 'queued' and q.principal_id > w.principal_id order by q.principal_id limit 1)
+        from waiting w where w.principal_id is not null)
+    select r.id from waiting w
+    left join runs_shares s on s.principal_id = w.principal_id
     cross join lateral (
       select q.id, q.priority, q.seq from runs_runs q
-      where q.principal_id = s.principal_id and q.state = 'queued' and q.start_at <= clock_timestamp()
+      where q.principal_id = w.principal_id and q.state = 'queued' and q.start_at <= clock_timestamp()
         and (q.node is null or q.node = ${owner})
         ${children ? sql`and (q.depth > 0 or q.node = ${owner})` : sql``}
         and not exists (
@@ -41,7 +47,7 @@ export function createQueue({ db, records, owner }: QueueOptions) {
           where d.run_id = q.id and o.state is distinct from 'completed')
         and (q.max_concurrent is null or q.max_concurrent > (select count(*) from runs_runs a where a.agent = q.agent and a.state = 'running'))
       order by q.priority desc, q.seq limit 1) r
-    order by r.priority desc, (select count(*) from runs_runs b where b.principal_id = s.principal_id and b.state = 'running'), s.served, r.seq
+    order by r.priority desc, (select count(*) from runs_runs b where b.principal_id = w.principal_id and b.state = 'running'), s.served nulls first, r.seq
     limit 1`
 
   return {
@@ -61,7 +67,8 @@ export function createQueue({ db, records, owner }: QueueOptions) {
           .where(and(eq(runs.id, id), eq(runs.state, 'queued')))
           .returning()
         if (!row) return undefined
-        await tx.execute(sql`update runs_shares set served = (select coalesce(max(served), 0) + 1 from runs_shares) where principal_id = ${row.principalId}`)
+        await tx.execute(sql`insert into runs_shares (principal_id, served) values (${row.principalId}, (select coalesce(max(served), 0) + 1 from runs_shares))
+          on conflict (principal_id) do update set served = excluded.served`)
         const [session] = await tx.select({ key: sessions.key }).from(sessions).where(eq(sessions.id, row.sessionId))
         const run = toRun(row, session?.key ?? row.sessionId)
         const before = await readEntries(tx, id)

@@ -57,7 +57,7 @@ export default definePlugin({
       await workspace.forget(id, tx)
       await approvals.forget(tx, id)
     }
-    const sessions = createSessions(db, config, clock, forget)
+    const sessions = createSessions(db, config, clock, forget, (error) => log.warn('Unused sessions could not be forgotten yet', { error }))
     const queue = createQueue({ db, records, owner })
     const endings = createEndings({
       ...{ db, clock, records, approvals, workspace, maxMessages: config.maxMessages, listeners: () => ctx.items(contract.runListeners) },

@@ -48,6 +48,8 @@ export interface HeldRun {
   readonly entries: RunEntry[]
   /** ms of work of former holders. */
   readonly worked: number
+  /** Of its session: nothing was said before. */
+  readonly isFirst?: boolean
 }
 
 /** Another process has the run now, or somebody ended it: nothing more may be done for it here. */

@@ -37,7 +37,14 @@ const titleLength = 60
 const longestPage = 4_000_000
 
 /** Makes it. `forget` forgets what runs have left elsewhere. */
-export function createSessions(db: Database, bounds: SessionBounds, clock: { now(): number }, forget: (tx: Transaction, runId: string) => Promise<void>) {
+export function createSessions(
+  db: Database,
+  bounds: SessionBounds,
+  clock: { now(): number },
+  forget: (tx: Transaction, runId: string) => Promise<void>,
+  onForgetError: (error: unknown) => void,
+) {
+  let forgetting: Promise<void> = Promise.resolve()
   const own = ({ id }: Principal) => eq(sessions.principal, id)
   const byKey = (principal: Principal, key: string) => and(own(principal), or(eq(sessions.key, key), eq(sessions.id, key)))
 
@@ -66,16 +73,14 @@ export function createSessions(db: Database, bounds: SessionBounds, clock: { now
         .onConflictDoUpdate({ target: [sessions.principal, sessions.key], set })
         .returning()
       if (!session) throw new GatewayError('internal_error', 'The session was not stored: try again.')
-      const isNew = session.id === id
-      if (isNew) await forgetUnused(tx, principal)
-      return { session, isNew }
+      return { session, isNew: session.id === id }
     },
 
     /** Keeps a message of the user. */
-    async say(tx: Transaction, sessionId: string, runId: string, { text, images = [] }: RunInput): Promise<void> {
+    async say(tx: Transaction, sessionId: string, runId: string, { text, images = [] }: RunInput, isFirst = false): Promise<void> {
       const kept = images.length > 0 ? keepable(images, bounds.maxImages) : null
       await tx.insert(messages).values({ sessionId, runId, role: 'user', text: storable(text), images: kept, createdAt: new Date(clock.now()) })
-      await dropOldestMessages(tx, sessionId, bounds.maxMessages)
+      if (!isFirst) await dropOldestMessages(tx, sessionId, bounds.maxMessages)
     },
 
     /** What was said before a run: the newest that fit, the oldest of them first; never begins with an answer. */
@@ -90,7 +95,13 @@ export function createSessions(db: Database, bounds: SessionBounds, clock: { now
       return begin < 0 ? [] : said.slice(begin)
     },
 
+    /** Of one principal the sessions that were unused for longest go, soon: nobody who waits for an answer waits for this too. */
+    forgetUnused(principal: Principal): void {
+      forgetting = forgetting.then(() => db.transaction((tx) => forgetSurplus(tx, principal))).catch(onForgetError)
+    },
+
     async list(principal: Principal, limit: number): Promise<Session[]> {
+      await forgetting
       const rows = await db.select().from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).limit(limit)
       return rows.map(toSession)
     },
@@ -143,8 +154,8 @@ export function createSessions(db: Database, bounds: SessionBounds, clock: { now
     return rows.reverse()
   }
 
-  /** Of one principal those that were unused for longest go, but none in which something is under way. */
-  async function forgetUnused(tx: Transaction, principal: Principal): Promise<void> {
+  /** None in which something is under way. */
+  async function forgetSurplus(tx: Transaction, principal: Principal): Promise<void> {
     const isIdle = sql`not exists (select 1 from runs_runs r where r.session_id = ${sessions.id} and r.ended_at is null)`
     const surplus = tx.select({ id: sessions.id }).from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).offset(bounds.maxSessions)
     const idle = await tx

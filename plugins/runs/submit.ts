@@ -7,7 +7,7 @@ import type { RunsConfig } from './config.ts'
 import { type AgentSource, type Run, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
 import type { HeldRun, PublishRunEvent, Records } from './record.ts'
 import { findRun, ownRun, toRun } from './rows.ts'
-import { activeStates, dependencies, runs, type SessionRow, shares } from './schema.ts'
+import { activeStates, dependencies, runs, type SessionRow } from './schema.ts'
 import type { Sessions } from './sessions.ts'
 import { storableJson } from './storable.ts'
 
@@ -75,12 +75,12 @@ export function createSubmit(options: SubmitOptions) {
   async function insert(tx: Transaction, submission: RunSubmission, spec: RunSpec, parent: Run | undefined) {
     const { principal, input, sessionKey, channel = 'api', priority = 0, dependsOn = [], interactive, idempotency, metadata = {}, startAt } = submission
     if (idempotency) await refuseTaken(tx, principal, idempotency.key)
-    await refuseTooMany(tx, principal)
     const { session, isNew } = await sessions.open(tx, { principal, key: sessionKey, spec, channel, text: input.text })
     const now = new Date(clock.now())
     // At once only when nothing is before it in its session; a child's parent waits for it with its place at work.
-    const isFree = startAt === undefined && dependsOn.length === 0 && (await isIdle(tx, session))
-    const begin = (interactive !== undefined || parent !== undefined) && isFree
+    const isAwaited = interactive !== undefined || parent !== undefined
+    const begin = isAwaited && startAt === undefined && dependsOn.length === 0 && (isNew || (await isIdle(tx, session)))
+    if (!begin) await refuseTooMany(tx, principal)
     const id = `run_${randomBytes(12).toString('hex')}`
     const [row] = await tx
       .insert(runs)
@@ -94,16 +94,15 @@ export function createSubmit(options: SubmitOptions) {
       })
       .returning()
     if (!row) throw new GatewayError('internal_error', 'The run was not stored: try again.')
-    await tx.insert(shares).values({ principalId: principal.id }).onConflictDoNothing()
     if (dependsOn.length > 0) await tx.insert(dependencies).values(dependsOn.map((each) => ({ runId: id, dependsOn: each })))
-    await sessions.say(tx, session.id, id, input)
+    await sessions.say(tx, session.id, id, input, isNew)
     const run = toRun(row, session.key)
     const whose = { tx, principal: principal.id, subject: session.key }
     if (isNew) await publish(sessionCreated, { sessionKey: session.key, agent: spec.agent }, whose)
     const queued = { key: 'queued', type: 'queued' as const, data: {} }
     const started = { key: 'started:1', type: 'started' as const, data: { epoch: 1, isResumed: false } }
     const entries = await records.insert(tx, run, begin ? [queued, started] : [queued], row.lastSeq)
-    return { run, held: begin ? { run, epoch: 1, entries, worked: 0 } : undefined }
+    return { run, isNew, held: begin ? { run, epoch: 1, entries, worked: 0, isFirst: isNew } : undefined }
   }
 
   /** Who comes with the same key at the same time waits here, before anything is locked that the run at work needs. */
@@ -169,12 +168,13 @@ export function createSubmit(options: SubmitOptions) {
     for (const id of dependsOn) await ownRun(db, id, principal)
     const [spec, parent] = [await specOf(submission), await parentOf(submission)]
     try {
-      const { run, held } = await db.transaction(async (tx) => {
+      const { run, held, isNew } = await db.transaction(async (tx) => {
         const taken = await insert(tx, submission, spec, parent)
         await submission.also?.(taken.run, tx)
         return taken
       })
       onSubmitted(run, held, submission.interactive?.signal)
+      if (isNew) sessions.forgetUnused(principal)
       return run
     } catch (error) {
       const first = error instanceof Taken ? await sameAgain(submission) : undefined

@@ -48,7 +48,7 @@ export function createTurns(options: TurnsOptions) {
   return async function work(held: HeldRun, topic: Topic, signal: AbortSignal, worked: () => number): Promise<void> {
     const { run } = held
     refusePoison(held)
-    const before = await records.durably(() => sessions.before(run.sessionId, run.id))
+    const before = held.isFirst ? [] : await records.durably(() => sessions.before(run.sessionId, run.id))
     const spent = { inputTokens: 0, outputTokens: 0 }
     const spend = (inputTokens: number, outputTokens: number) => {
       spent.inputTokens += inputTokens

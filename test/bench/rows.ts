@@ -6,6 +6,7 @@ import { idleMemory, soak } from './rows/memory.ts'
 import { models } from './rows/models.ts'
 import { fanOut, idle } from './rows/readers.ts'
 import { routes } from './rows/routes.ts'
+import { runFirstToken, runLag, runStarted, runSubmissions, runTurn } from './rows/runs.ts'
 import { start, startOnPostgres } from './rows/start.ts'
 import { stranger } from './rows/stranger.ts'
 import { pacedStreams } from './rows/streams.ts'
@@ -19,6 +20,11 @@ export const rows: readonly Row[] = [
   idle,
   publish,
   durable,
+  runSubmissions,
+  runFirstToken,
+  runStarted,
+  runLag,
+  runTurn,
   start,
   startOnPostgres,
   idleMemory,
