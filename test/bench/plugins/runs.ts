@@ -3,6 +3,7 @@ import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
 import { streamText } from 'ai'
 import { PgBoss } from 'pg-boss'
 import { definePlugin, guard, type Principal, rpc, sql, t } from 'portico'
+import { models as modelsRef } from 'portico/plugins/models'
 import { budgetKeepers, runs as runsRef } from 'portico/plugins/runs'
 
 const durationMs = 2_000
@@ -20,11 +21,11 @@ export default definePlugin({
   api: 1,
   summary: 'Measures runs',
   config: t.Object({ upstream: t.String(), databaseUrl: t.Optional(t.String()) }),
-  requires: { runs: runsRef },
+  requires: { models: modelsRef, runs: runsRef },
   adds: [budgetKeepers],
   paths: ['/runs-bench'],
   setup(ctx) {
-    const { runs } = ctx.services
+    const { models, runs } = ctx.services
     const principal: Principal = { id: 'bench', kind: 'user', scopes: ['rpc'], groups: [], via: 'bench' }
     let onModel: ((runId: string) => void) | undefined
     ctx.add(budgetKeepers, {
@@ -34,6 +35,15 @@ export default definePlugin({
       },
     })
     const bare = createOpenAICompatible({ name: 'bench', baseURL: ctx.config.upstream, includeUsage: true }).chatModel('mock')
+    /** The demo model, by the same way through the service as a run has it, and nothing else. */
+    const viaModels = async (_: unknown, { body, signal }: RequestInit = {}) => {
+      const request = { provider: 'demo', model: 'echo', body: new TextEncoder().encode(String(body)), signal: signal ?? new AbortController().signal }
+      const call = await models.call('chat', request)
+      return new Response(call.body as BodyInit, { status: call.status, headers: call.headers })
+    }
+    const demo = createOpenAICompatible({ name: 'demo', baseURL: 'http://models.invalid/v1', includeUsage: true, fetch: viaModels as typeof fetch }).chatModel(
+      'echo',
+    )
     let n = 0
 
     /** The rows of a submission, as plain SQL in one transaction: session, run, message, entry, turn. */
@@ -79,16 +89,16 @@ export default definePlugin({
     }
 
     const submit = () => runs.submit({ principal, input: { text: 'x' }, override: { model: 'bench/mock' } })
-    const interactive = async (text: string) => {
+    const interactive = async (text: string, model = 'bench/mock') => {
       const leaving = new AbortController()
-      const run = await runs.submit({ principal, input: { text }, override: { model: 'bench/mock' }, interactive: { signal: leaving.signal } })
+      const run = await runs.submit({ principal, input: { text }, override: { model }, interactive: { signal: leaving.signal } })
       let said = ''
       for await (const update of runs.watch(run.id, principal, { signal: leaving.signal })) if (update.type === 'delta') said += update.text
       return said
     }
-    const direct = async (prompt: string) => {
+    const direct = async (prompt: string, model = bare) => {
       let said = ''
-      for await (const part of streamText({ model: bare, prompt, maxRetries: 0 }).textStream) said += part
+      for await (const part of streamText({ model, prompt, maxRetries: 0 }).textStream) said += part
       return said
     }
 
@@ -160,8 +170,8 @@ export default definePlugin({
       started,
       'lag-bare': () => lag(direct),
       lag: () => lag(interactive),
-      'turn-bare': () => each(async () => finish(await write(), await direct('Say a word'))),
-      turn: () => each(() => interactive('Say a word')),
+      'turn-bare': () => each(async () => finish(await write(), await direct('Say a word', demo))),
+      turn: () => each(() => interactive('Say a word', 'demo/echo')),
     }
     return {
       routes: [
