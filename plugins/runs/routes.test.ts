@@ -1,5 +1,6 @@
 /** The dialect: what reaches the service `runs`, and how its answers look. The service is an in-memory one here. */
 import { afterAll, beforeAll, beforeEach, describe, expect, spyOn, test } from 'bun:test'
+import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import { authMethods, type Clock, type Command, type CommandContext, definePlugin, GatewayError, guard, hasScope, type Principal, rpc } from 'portico'
 import { readSse } from 'portico/plugins/events'
@@ -28,6 +29,7 @@ class MemoryRuns implements Runs {
   /** Updates that were taken, and watchers that are there. */
   taken = 0
   watchers = 0
+  endsAtOnce = false
   #wake = () => {}
   #changed = Promise.resolve()
 
@@ -86,7 +88,9 @@ class MemoryRuns implements Runs {
       return this.all[this.asked.indexOf(before)] as Run
     }
     this.asked.push({ submission, mode })
-    return this.add({ state: 'queued', principal: submission.principal, sessionKey: submission.sessionKey ?? 'sess_1', input: submission.input })
+    const run = this.add({ state: 'queued', principal: submission.principal, sessionKey: submission.sessionKey ?? 'sess_1', input: submission.input })
+    if (this.endsAtOnce) this.end(run.id, 'completed')
+    return run
   }
 
   async get(id: string, principal: Principal): Promise<Run> {
@@ -816,36 +820,36 @@ describe('/ws/runs/:id', () => {
   })
 })
 
-describe('portico runs', () => {
-  /** Runs a command as the CLI does; gives its exit code and what it wrote. */
-  async function cli(name: string, args: CommandContext['args'] = {}, { json = false, signal = new AbortController().signal } = {}) {
-    const command = commands.commands?.[name] as Command
-    let out = ''
-    const notes: string[] = []
-    const write = spyOn(process.stdout, 'write').mockImplementation((text) => {
-      out += text
-      return true
-    })
-    const context: CommandContext = {
-      ...{ args, json, signal, note: (text) => notes.push(text) },
-      fetch: (path, init) => gateway.fetch(path, { ...init, as: 'ann' }),
-      async request(method, path, body) {
-        const answer = await gateway.json(path, { method, body, as: 'ann' })
-        if (answer.status >= 400) throw new GatewayError(answer.body.error.code, answer.body.error.message)
-        return answer.body
-      },
-      print(value, text) {
-        out += `${json || text === undefined ? JSON.stringify(value) : text}\n`
-      },
-      ...{ plan: () => Promise.reject(new Error('no plan')), inspect: () => Promise.reject(new Error('no plugin')) },
-    }
-    try {
-      return { code: (await command.run?.(context)) ?? 0, out, notes }
-    } finally {
-      write.mockRestore()
-    }
+/** Runs a command as the CLI does; gives its exit code and what it wrote. */
+async function cli(name: string, args: CommandContext['args'] = {}, { json = false, signal = new AbortController().signal } = {}) {
+  const command = commands.commands?.[name] as Command
+  let out = ''
+  const notes: string[] = []
+  const write = spyOn(process.stdout, 'write').mockImplementation((text) => {
+    out += text
+    return true
+  })
+  const context: CommandContext = {
+    ...{ args, json, signal, note: (text) => notes.push(text) },
+    fetch: (path, init) => gateway.fetch(path, { ...init, as: 'ann' }),
+    async request(method, path, body) {
+      const answer = await gateway.json(path, { method, body, as: 'ann' })
+      if (answer.status >= 400) throw new GatewayError(answer.body.error.code, answer.body.error.message)
+      return answer.body
+    },
+    print(value, text) {
+      out += `${json || text === undefined ? JSON.stringify(value) : text}\n`
+    },
+    ...{ plan: () => Promise.reject(new Error('no plan')), inspect: () => Promise.reject(new Error('no plugin')) },
   }
+  try {
+    return { code: (await command.run?.(context)) ?? 0, out, notes }
+  } finally {
+    write.mockRestore()
+  }
+}
 
+describe('portico runs', () => {
   test('watch shows the text as it comes, tools with their state, and what decides an approval', async () => {
     runs.add()
     play('run_1')
@@ -984,6 +988,48 @@ describe('portico runs', () => {
     expect((await cli('delete', { id: 'run_1' })).out).toBe('run_1 is deleted.\n')
     expect(runs.calls.at(-1)).toEqual(['delete', 'run_1'])
   })
+})
+
+describe('the README', () => {
+  const lines = readFileSync(new URL('./README.md', import.meta.url), 'utf8')
+    .matchAll(/^```sh\n([\s\S]*?)^```/gm)
+    .flatMap(([, block = '']) => block.trim().split('\n'))
+    .filter((line) => !line.startsWith('#'))
+    .toArray()
+
+  test.each(lines.filter((line) => line.startsWith('curl ')))('%s', async (line) => {
+    runs.add()
+    runs.end('run_1', 'completed', { result: 'A list.' })
+    const command = line
+      .replaceAll('http://127.0.0.1:4766', gateway.url as string)
+      .replaceAll('KEY', 'ann')
+      .replaceAll('run_0123', 'run_1')
+    const child = Bun.spawn(['sh', '-c', command.replace('curl', 'curl --silent --show-error --fail')], { stderr: 'pipe' })
+    const [out, err, code] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text(), child.exited])
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    expect(out).toContain('"run_id":"run_')
+  })
+
+  test.each(lines.filter((line) => line.startsWith('portico ')))('%s', async (line) => {
+    runs.endsAtOnce = true
+    const submitted = await runs.submit({ principal: principals.ann as Principal, input: { text: 'x' } })
+    const [, , name = '', ...words] = line
+      .replace(/ *#.*/, '')
+      .replace('run_0123', submitted.id)
+      .matchAll(/"([^"]*)"|\S+/g)
+      .map(([word, quoted]) => quoted ?? word)
+    const known = commands.commands?.[name]?.args ?? {}
+    const args: Record<string, string | boolean> = {}
+    while (words.length > 0) {
+      const word = words.shift() as string
+      const flag = word.startsWith('--') ? word.slice(2) : Object.keys(known).find((each) => known[each]?.type === 'positional')
+      expect(Object.keys(known)).toContain(flag as string)
+      args[flag as string] = !word.startsWith('--') ? word : known[flag as string]?.type === 'boolean' || (words.shift() as string)
+    }
+    expect((await cli(name, args)).code).toBe(0)
+  })
+
+  test('shows both', () => expect(lines.length).toBeGreaterThan(8))
 })
 
 describe('blocks', () => {
