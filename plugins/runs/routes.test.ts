@@ -335,6 +335,7 @@ describe('POST /v1/runs', () => {
     [{ message: 'x', session_key: '../etc' }, '400 validation_failed'],
     [{ message: 'x', images: ['file:///etc/passwd'] }, '400 validation_failed'],
     [{ message: 'x', delay_ms: -1 }, '400 validation_failed'],
+    [{ message: 'x', depends_on: ['run\0'] }, '400 validation_failed'],
     [{ message: 'x', unknown: true }, '400 validation_failed'],
     [{ message: 'x', session_key: 'notes', run_id: 'run_1' }, '400 validation_failed'],
     [{ message: 'x', run_id: 'run_9' }, '404 not_found'],
@@ -377,12 +378,12 @@ describe('reading', () => {
   })
 
   test('the list hands its filter on, and shows long answers by their beginning', async () => {
-    runs.add({ result: 'x'.repeat(3_000) })
+    runs.add({ result: `${'x'.repeat(1_999)}😀${'x'.repeat(999)}` })
     const { body } = await get('/v1/runs?agent=janitor&session_key=notes&parent=run_0&limit=7&before=run_9')
     expect(runs.filters).toEqual([{ agent: 'janitor', sessionKey: 'notes', parentId: 'run_0', limit: 7, before: 'run_9' }])
-    expect(body).toMatchObject({ object: 'list', total: 1, data: [{ run_id: 'run_1', result: 'x'.repeat(2_000) }] })
+    expect(body).toMatchObject({ object: 'list', total: 1, data: [{ run_id: 'run_1', result: 'x'.repeat(1_999) }] })
     expect((await get('/v1/runs/run_1')).body.result).toHaveLength(3_000)
-    for (const query of ['limit=0', 'limit=201', 'status=lost', 'unknown=1'])
+    for (const query of ['limit=0', 'limit=201', 'status=lost', 'before=%00', 'unknown=1'])
       expect([query, codeOf(await get(`/v1/runs?${query}`))]).toEqual([query, '400 validation_failed'])
   })
 

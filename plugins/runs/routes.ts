@@ -13,9 +13,10 @@ const pageCharacters = 4_000_000
 const pageEntries = 1_000
 const maxMetadata = 16_000
 
-const id = t.String({ maxLength: 100, description: 'run_…' })
+const idOf = (description: string) => t.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', description })
+const id = idOf('run_…')
 const runParams = t.Object({ id })
-const name = t.String({ minLength: 1, maxLength: 200 })
+const agent = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$' })
 const sessionKey = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$', description: 'sess_…, or a name of your own; absent = a new session' })
 
 const submission = t.Object({
@@ -27,10 +28,10 @@ const submission = t.Object({
         'collect = it joins the run that waits in the queue, interrupt = what is under way is cancelled first',
     }),
   ),
-  run_id: t.Optional(t.String({ maxLength: 100, description: 'A run whose session is meant, in the place of session_key' })),
+  run_id: t.Optional(idOf('A run whose session is meant, in the place of session_key')),
   session_key: t.Optional(sessionKey),
   model: t.Optional(t.String({ minLength: 1, maxLength: 300, description: '`provider/model` or an alias; the header X-Portico-Model beats it' })),
-  agent: t.Optional(name),
+  agent: t.Optional(agent),
   lane: t.Optional(t.String({ minLength: 1, maxLength: 100, description: 'Kept in metadata' })),
   context: t.Optional(t.Union([t.String(), t.Array(t.String(), { maxItems: 100 })], { description: 'What the model is to know besides' })),
   images: t.Optional(t.Array(t.String({ pattern: '^(https?:|data:image/)' }), { maxItems: 10 })),
@@ -107,11 +108,11 @@ function readRoutes(runs: Runs): RouteGroup {
         {
           query: t.Object({
             status: t.Optional(views.statusFilter),
-            agent: t.Optional(name),
+            agent: t.Optional(agent),
             session_key: t.Optional(sessionKey),
-            parent: t.Optional(t.String({ maxLength: 100, description: 'Id of a run: its children' })),
+            parent: t.Optional(idOf('Of a run: its children')),
             limit: t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 200, description: 'Default 50' })),
-            before: t.Optional(t.String({ maxLength: 100, description: 'Id of a run: older ones only' })),
+            before: t.Optional(idOf('Of a run: older ones only')),
           }),
           response: t.Object({ object: t.Literal('list'), data: t.Array(views.runView), total: t.Integer({ description: 'Of this page' }) }),
           detail: { operationId: 'listRuns', summary: 'Your runs, the latest first; for an administrator everybody’s', tags },
@@ -214,7 +215,7 @@ function artifactRoutes(runs: Runs, workspace: Workspace): RouteGroup {
           return new Response(await workspace.patch(run.id, params.artifactId), { headers: { 'content-type': 'text/x-diff; charset=utf-8' } })
         },
         {
-          params: t.Object({ id, artifactId: t.String({ maxLength: 100, description: 'art_…' }) }),
+          params: t.Object({ id, artifactId: idOf('art_…') }),
           detail: {
             ...{ operationId: 'getRunArtifactPatch', summary: 'One of these files as a unified diff', tags },
             responses: { 200: { description: 'The diff; of a binary file its hashes', content: { 'text/x-diff': { schema: { type: 'string' as const } } } } },
@@ -254,7 +255,10 @@ function streamRoutes(runs: Runs, log: Logger): RouteGroup {
           description:
             'Server-Sent Events that hold JSON with a `type`: first `snapshot`, then `status`, `delta`, `model_call`, `tool_call`, `tool_result`, `message` and ' +
             '`progress`, last `completed`, `failed` or `cancelled`; `error` when the stream itself ends before the run.',
-          responses: { 200: { description: 'The stream', content: { 'text/event-stream': { schema: { type: 'string' as const } } } } },
+          responses: {
+            200: { description: 'The stream', content: { 'text/event-stream': { schema: { type: 'string' as const } } } },
+            204: { description: 'What Last-Event-ID names was the end' },
+          },
         },
       }),
     { stream: true },

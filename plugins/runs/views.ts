@@ -65,7 +65,7 @@ export function toView(run: Run) {
     parent_run_id: run.parentId,
     depth: run.depth,
     model: run.model,
-    message: run.input.text.slice(0, excerpt),
+    message: excerptOf(run.input.text),
     result: run.result,
     finish_reason: run.finishReason,
     error: toFailure(run),
@@ -86,7 +86,12 @@ export function toView(run: Run) {
 /** The run as `runView`, in a list: two hundred long answers would be too much for one. */
 export function toListed(run: Run) {
   const view = toView(run)
-  return { ...view, result: view.result?.slice(0, excerpt) ?? null }
+  return { ...view, result: view.result === null ? null : excerptOf(view.result) }
+}
+
+/** Its beginning; no character is halved. */
+function excerptOf(text: string): string {
+  return text.slice(0, excerpt).replace(/[\ud800-\udbff]$/, '')
 }
 
 function toFailure({ error, state }: Run): { code: string; message: string } | null {
