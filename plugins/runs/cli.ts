@@ -81,7 +81,7 @@ const show: Command = {
       `session  ${run.session_key}`,
       ...(run.parent_run_id === null ? [] : [`parent   ${run.parent_run_id}`]),
       `created  ${run.created_at}${run.ended_at === null ? '' : `, ended ${run.ended_at}`}`,
-      `did      ${run.steps} steps, ${run.tokens_used} tokens`,
+      `did      ${countOf(run.steps, 'step')}, ${countOf(run.tokens_used, 'token')}`,
       ...artifacts.map(({ path, state, diff }) => `file     ${path}  ${diff}  ${state}`),
       `asked    ${inShort(run.message, 500)}`,
       ...(run.error === null ? [] : [`error    ${run.error.code}: ${run.error.message}`]),
@@ -251,7 +251,11 @@ function lineOf({ type, event, tool, input, is_error: isError, message, fraction
 }
 
 function endOf({ state, error, steps, tokens_used: tokens }: Frame): string {
-  return `${state}${error ? `: ${error.message}` : ''} (${steps} steps, ${tokens} tokens)`
+  return `${state}${error ? `: ${error.message}` : ''} (${countOf(steps, 'step')}, ${countOf(tokens, 'token')})`
+}
+
+function countOf(count = 0, thing: string): string {
+  return `${count} ${thing}${count === 1 ? '' : 's'}`
 }
 
 async function refusal(response: Response): Promise<GatewayError> {
