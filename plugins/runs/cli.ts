@@ -57,10 +57,10 @@ const list: Command = {
   async run({ args, print, request }) {
     const asked = { status: args.status, agent: args.agent, session_key: args.session, limit: args.limit }
     const query = new URLSearchParams(Object.entries(asked).flatMap(([name, value]) => (typeof value === 'string' ? [[name, value]] : [])))
-    const { data } = await request<{ data: View[] }>('GET', `/v1/runs?${query}`)
-    const rows = data.map((run) => [run.run_id, run.state, run.agent_id, String(run.steps), run.created_at, inShort(run.message, 60)])
+    const page = await request<{ data: View[] }>('GET', `/v1/runs?${query}`)
+    const rows = page.data.map((run) => [run.run_id, run.state, run.agent_id, String(run.steps), run.created_at, inShort(run.message, 60)])
     print(
-      data,
+      page,
       rows.length === 0
         ? 'No runs. Submit one: portico runs submit "What is in notes.md?"'
         : table([['ID', 'STATE', 'AGENT', 'STEPS', 'CREATED', 'ASKED'], ...rows]),

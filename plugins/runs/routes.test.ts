@@ -963,7 +963,7 @@ describe('portico runs', () => {
     expect(head).toMatch(/^ID +STATE +AGENT +STEPS +CREATED +ASKED$/)
     expect(rows).toEqual([expect.stringMatching(/^run_1 +rejected +default +12 +2026-01-01T00:00:00.000Z +What is in notes.md\?$/)])
     expect(runs.filters.at(-1)).toMatchObject({ limit: 1, agent: 'default', sessionKey: 'notes' })
-    expect(JSON.parse((await cli('list', {}, { json: true })).out)).toMatchObject([{ run_id: 'run_2' }, { run_id: 'run_1' }])
+    expect(JSON.parse((await cli('list', {}, { json: true })).out)).toMatchObject({ data: [{ run_id: 'run_2' }, { run_id: 'run_1' }] })
   })
 
   test('show tells all of a run, its files and its answer', async () => {

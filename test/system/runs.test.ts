@@ -121,7 +121,7 @@ baseUrl = "${model.url}"
 
   test('a run over a socket', async () => {
     const { run_id: id } = await json('runs', 'submit', 'over a socket', '--detach')
-    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/runs?run_id=${id}`, {
+    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/runs/${id}`, {
       headers: { authorization: `Bearer ${gateway.token}` },
     } as never)
     const frames: any[] = []
