@@ -49,7 +49,7 @@ baseUrl = "${model.url}"
   test('submitted on the command line, a run is followed word by word', async () => {
     const { code, stdout } = await portico('runs', 'submit', 'hello there')
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining('said: hello there') })
-    expect(stdout).toContain('· begun')
+    expect(stdout).toContain('· working')
   }, 30_000)
 
   test('a file is staged by an agent, seen as a diff, approved from the command line, and undone', async () => {
