@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, spyOn, test } from 'bun:test'
 import { readFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
+import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import { authMethods, type Clock, type Command, type CommandContext, definePlugin, GatewayError, guard, hasScope, type Principal, rpc } from 'portico'
 import { readSse } from 'portico/plugins/events'
@@ -995,7 +996,7 @@ describe('portico runs', () => {
 })
 
 describe('the README', () => {
-  const lines = readFileSync(new URL('./README.md', import.meta.url), 'utf8')
+  const lines = readFileSync(join(import.meta.dir, 'README.md'), 'utf8')
     .matchAll(/^```sh\n([\s\S]*?)^```/gm)
     .flatMap(([, block = '']) => block.trim().split('\n'))
     .filter((line) => !line.startsWith('#'))
