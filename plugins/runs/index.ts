@@ -16,7 +16,7 @@ import { keepHouse } from './housekeeping.ts'
 import { createHub } from './hub.ts'
 import { createModelCalls } from './model-call.ts'
 import { createRecords, runEvents } from './record.ts'
-import { changeRoutes, runRoutes, stopRoutes, streamRoutes } from './routes.ts'
+import { runRoutes } from './routes.ts'
 import { findRun } from './rows.ts'
 import { dependencies, entries, messages, runs as runTable, sessions as sessionTable, shares } from './schema.ts'
 import { createService } from './service.ts'
@@ -111,8 +111,8 @@ export default definePlugin({
     })
     return {
       services: { runs: service },
-      routes: [runRoutes(service), changeRoutes(service, workspace), streamRoutes(service, log), stopRoutes(service)],
-      sockets: [runSocket(service, log)],
+      routes: runRoutes(service, log, workspace),
+      sockets: [runSocket(service, { clock, log })],
       async ready() {
         if (database.kind === 'postgres') {
           const onNotify = (payload: string) => (payload === '' ? executor.wake() : executor.drop(payload))

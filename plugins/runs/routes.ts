@@ -1,88 +1,125 @@
-/** `/v1/runs` and `/v1/estop`: the dialect of AgentZero's gateway over the service. */
+/** `/v1/runs` and `/v1/estop`: the dialect of AgentZero's gateway (research, seed 4) over the service `runs`. */
 import { createHash } from 'node:crypto'
-import { admin, GatewayError, guard, type Logger, type Principal, type RouteGroup, rpc, t } from 'portico'
+import { admin, contextOf, GatewayError, guard, type Logger, type Principal, type RouteGroup, rpc, type Static, t } from 'portico'
 import type { Workspace } from 'portico/plugins/workspace'
-import type { RunEntry, RunSubmission, Runs } from './contract.ts'
-import { streamRun } from './stream.ts'
-import { entryView, runStates, runView, toEntryView, toView } from './views.ts'
+import type { Run, RunFilter, RunMode, RunState, RunSubmission, Runs } from './contract.ts'
+import { openRunStream } from './stream.ts'
+import * as views from './views.ts'
 
 const tags = ['runs']
-const text = t.String({ minLength: 1, maxLength: 500_000 })
-const name = t.String({ minLength: 1, maxLength: 300 })
-const key = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$' })
-const params = t.Object({ id: t.String({ maxLength: 100 }) })
-const runParam = { params }
+/** Characters of JSON that one page of events or of a transcript holds; a single entry may be longer. */
+const pageCharacters = 4_000_000
+/** Entries that the service gives at once. */
+const pageEntries = 1_000
+const maxMetadata = 16_000
 
-const body = t.Object({
-  message: text,
+const idOf = (description: string) => t.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', description })
+const id = idOf('run_…')
+const runParams = t.Object({ id })
+const agent = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$' })
+const sessionKey = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$', description: 'sess_…, or a name of your own; absent = a new session' })
+
+const submission = t.Object({
+  message: t.String({ minLength: 1, maxLength: 500_000 }),
   mode: t.Optional(
-    t.Enum(['followup', 'steer', 'collect', 'interrupt'], {
+    t.Enum(['followup', 'steer', 'collect', 'interrupt'] satisfies [RunMode, ...RunMode[]], {
       description:
-        'How it reaches a session that is at work. followup (default) = a run after those before, steer = the run under way hears it before its next model call, collect = it joins the run that waits in the queue, interrupt = what is under way is cancelled first',
+        'How it reaches a session that is at work. followup (default) = a run after those before, steer = the run under way hears it before its next model call, ' +
+        'collect = it joins the run that waits in the queue, interrupt = what is under way is cancelled first',
     }),
   ),
-  run_id: t.Optional(t.String({ maxLength: 100, description: 'Of a run: its session is meant' })),
-  session_key: t.Optional(key),
-  agent: t.Optional(name),
+  run_id: t.Optional(idOf('A run whose session is meant, in the place of session_key')),
+  session_key: t.Optional(sessionKey),
   model: t.Optional(t.String({ minLength: 1, maxLength: 300, description: '`provider/model` or an alias; the header X-Portico-Model beats it' })),
-  lane: t.Optional(t.String({ maxLength: 100, description: 'Kept in metadata' })),
-  context: t.Optional(t.Array(t.String(), { maxItems: 100 })),
+  agent: t.Optional(agent),
+  lane: t.Optional(t.String({ minLength: 1, maxLength: 100, description: 'Kept in metadata' })),
+  context: t.Optional(t.Union([t.String(), t.Array(t.String(), { maxItems: 100 })], { description: 'What the model is to know besides' })),
   images: t.Optional(t.Array(t.String({ pattern: '^(https?:|data:image/)' }), { maxItems: 10 })),
   priority: t.Optional(t.Integer({ minimum: -100, maximum: 100, description: 'Higher first; default 0' })),
-  delay_ms: t.Optional(t.Integer({ minimum: 0, maximum: 31_536_000_000 })),
-  depends_on: t.Optional(t.Array(t.String({ maxLength: 100 }), { maxItems: 100, description: 'Runs that must be completed first' })),
-  metadata: t.Optional(t.Record(t.String(), t.Unknown())),
+  delay_ms: t.Optional(t.Integer({ minimum: 0, maximum: 31_536_000_000, description: 'Not before so many ms from now' })),
+  depends_on: t.Optional(t.Array(id, { maxItems: 100, description: 'Runs that must be completed first' })),
+  metadata: t.Optional(t.Record(t.String(), t.Unknown(), { description: `Yours; at most ${maxMetadata} characters as JSON` })),
 })
-const cancelled = t.Object({ run_id: t.String(), cancelled: t.Boolean(), cascade_count: t.Integer(), cancelled_ids: t.Array(t.String()) })
-const headers = [
-  { name: 'Idempotency-Key', in: 'header' as const, required: false, schema: { type: 'string' as const, maxLength: 200 } },
-  { name: 'X-Portico-Model', in: 'header' as const, required: false, schema: { type: 'string' as const } },
-]
-const number = (maximum: number, description: string) => t.Optional(t.Number({ multipleOf: 1, minimum: 0, maximum, description }))
-const accepted = t.Object({ run_id: t.String(), status: t.Enum(runStates), session_key: t.String(), accepted_at: t.String({ format: 'date-time' }) })
+const submissionHeaders = t.Object(
+  {
+    'idempotency-key': t.Optional(t.String({ minLength: 1, maxLength: 200, description: 'The same key again gives the same run; with another body 409' })),
+    'x-portico-model': t.Optional(t.String({ maxLength: 300 })),
+  },
+  { additionalProperties: true },
+)
+const accepted = t.Object({
+  run_id: t.String(),
+  accepted_at: t.String({ format: 'date-time', description: 'When the run was taken in' }),
+  session_key: t.String(),
+  stream_url: t.String(),
+})
+const cancelled = t.Object({
+  run_id: t.String(),
+  cancelled: t.Boolean({ description: 'false = it was over already' }),
+  cascade_count: t.Integer({ description: 'Of its children' }),
+  cancelled_ids: t.Array(t.String()),
+})
+const cascade = t.Optional(t.Boolean({ description: 'Its children too; default true' }))
 
-/** Taking runs in, and seeing them. */
-export function runRoutes(runs: Runs): RouteGroup {
+/** Everything of `/v1/runs`, and the emergency stop. */
+export function runRoutes(runs: Runs, log: Logger, workspace: Workspace): RouteGroup[] {
+  return [submitRoutes(runs), readRoutes(runs), endRoutes(runs), artifactRoutes(runs, workspace), streamRoutes(runs, log), stopRoutes(runs)]
+}
+
+function submitRoutes(runs: Runs): RouteGroup {
   return guard(rpc, (app) =>
     app
       .post(
         '/v1/runs',
-        async ({ body, principal, request, set }) => {
-          const submission = await toSubmission(runs, body, principal, request)
-          const { mode = 'followup' } = body
-          const { sessionKey } = submission
-          const run = sessionKey !== undefined && mode !== 'followup' ? await runs.send({ ...submission, sessionKey }, mode) : await runs.submit(submission)
+        async ({ body, request, set }) => {
           set.status = 202
-          return { run_id: run.id, status: 'queued' as const, session_key: run.sessionKey, accepted_at: run.createdAt.toISOString() }
+          return toAccepted(await submit(runs, body, request))
         },
         {
-          body,
-          response: { 202: accepted },
-          detail: { operationId: 'createRun', summary: 'Submit work; it goes on whoever leaves', tags, parameters: headers },
+          ...{ body: submission, headers: submissionHeaders, response: { 202: accepted } },
+          detail: { operationId: 'createRun', summary: 'Submit work, which goes on whoever leaves', tags },
         },
       )
+      .post(
+        '/v1/runs/:id/retry',
+        async ({ params, principal, set }) => {
+          const run = await runs.retry(params.id, principal)
+          set.status = 202
+          return toAccepted(run)
+        },
+        {
+          ...{ params: runParams, response: { 202: accepted } },
+          detail: { operationId: 'retryRun', summary: 'Do a run that is over again, as a new one in the same session', tags },
+        },
+      ),
+  )
+}
+
+function readRoutes(runs: Runs): RouteGroup {
+  return guard(rpc, (app) =>
+    app
       .get(
         '/v1/runs',
         async ({ query, principal }) => {
-          const { status, agent, session_key: sessionKey, parent: parentId, limit, before } = query
-          const data = (await runs.list(principal, { state: status, agent, sessionKey, parentId, limit, before })).map(toView)
+          const { status, session_key: sessionKey, parent: parentId, ...filter } = query
+          const data = (await list(runs, principal, { ...filter, sessionKey, parentId }, status)).map(views.toListed)
           return { object: 'list' as const, data, total: data.length }
         },
         {
           query: t.Object({
-            status: t.Optional(t.Enum(runStates)),
-            agent: t.Optional(name),
-            session_key: t.Optional(key),
-            parent: t.Optional(t.String({ maxLength: 100 })),
+            status: t.Optional(views.statusFilter),
+            agent: t.Optional(agent),
+            session_key: t.Optional(sessionKey),
+            parent: t.Optional(idOf('Of a run: its children')),
             limit: t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 200, description: 'Default 50' })),
-            before: t.Optional(t.String({ maxLength: 100, description: 'Id of a run: older ones only' })),
+            before: t.Optional(idOf('Of a run: older ones only')),
           }),
-          response: t.Object({ object: t.Literal('list'), data: t.Array(runView), total: t.Integer({ description: 'Of this page' }) }),
-          detail: { operationId: 'listRuns', summary: 'Your runs, the latest first; of an admin everybody’s', tags },
+          response: t.Object({ object: t.Literal('list'), data: t.Array(views.runView), total: t.Integer({ description: 'Of this page' }) }),
+          detail: { operationId: 'listRuns', summary: 'Your runs, the latest first; for an administrator everybody’s', tags },
         },
       )
-      .get('/v1/runs/:id', async ({ params, principal }) => toView(await runs.get(params.id, principal)), {
-        ...{ params, response: runView },
+      .get('/v1/runs/:id', async ({ params, principal }) => views.toView(await runs.get(params.id, principal)), {
+        ...{ params: runParams, response: views.runView },
         detail: { operationId: 'getRun', summary: 'One run', tags },
       })
       .get(
@@ -93,147 +130,134 @@ export function runRoutes(runs: Runs): RouteGroup {
             set.status = 202
             set.headers['retry-after'] = '1'
           }
-          return toView(run)
+          return views.toView(run)
         },
         {
-          ...{ params, response: { 200: runView, 202: runView } },
-          detail: { operationId: 'getRunResult', summary: 'The run once it is over; 202 before', tags },
+          ...{ params: runParams, response: { 200: views.runView, 202: views.runView } },
+          detail: { operationId: 'getRunResult', summary: 'A run that is over; before, 202 with Retry-After', tags },
         },
       )
       .get(
         '/v1/runs/:id/events',
         async ({ params, query, principal }) => {
-          const events = (await runs.entries(params.id, principal, query.since_seq)).map((entry) => toEntryView(params.id, entry))
-          return { object: 'list' as const, run_id: params.id, events, total: events.length }
+          const entries = await runs.entries(params.id, principal, query.since_seq)
+          const events = firstPage(entries.map((entry) => views.toEntryView(params.id, entry)))
+          const has_more = events.length < entries.length || entries.length >= pageEntries
+          return { object: 'list' as const, run_id: params.id, events, total: events.length, has_more }
         },
         {
-          ...{ params, query: t.Object({ since_seq: number(1_000_000_000, 'Only what came after this `seq`; default 0') }) },
-          response: t.Object({ object: t.Literal('list'), run_id: t.String(), events: t.Array(entryView), total: t.Integer() }),
-          detail: { operationId: 'listRunEvents', summary: 'What the run did, in order, at most 1,000', tags },
+          params: runParams,
+          query: t.Object({
+            since_seq: t.Optional(t.Number({ multipleOf: 1, minimum: 0, maximum: 1_000_000_000, description: 'Only what came after this `seq`' })),
+          }),
+          response: t.Object({
+            object: t.Literal('list'),
+            run_id: t.String(),
+            events: t.Array(views.entryView),
+            total: t.Integer({ description: 'Of this page' }),
+            has_more: t.Boolean({ description: 'Go on with since_seq' }),
+          }),
+          detail: { operationId: 'listRunEvents', summary: 'What a run did, in order', tags },
         },
       )
-      .get(
-        '/v1/runs/:id/transcript',
-        async ({ params, principal }) => {
-          const run = await runs.get(params.id, principal)
-          const said = { role: 'user', content: run.input.text, created_at: run.createdAt.toISOString() }
-          return { entries: [said, ...(await runs.entries(params.id, principal)).flatMap(toTranscript)] }
-        },
-        {
-          params,
-          response: t.Object({
-            entries: t.Array(t.Object({ role: t.String({ description: 'user, assistant or tool' }), content: t.String(), created_at: t.String() })),
-          }),
-          detail: { operationId: 'getRunTranscript', summary: 'What was said in the run, to read', tags },
-        },
-      ),
+      .get('/v1/runs/:id/transcript', async ({ params, principal }) => transcriptOf(runs, await runs.get(params.id, principal), principal), {
+        params: runParams,
+        response: t.Object({ entries: t.Array(views.transcriptView), truncated: t.Boolean({ description: 'It is too long; the events have the rest' }) }),
+        detail: { operationId: 'getRunTranscript', summary: 'What was said in a run', tags },
+      }),
   )
 }
 
-/** Ending runs, and trying them again. */
-export function changeRoutes(runs: Runs, workspace: Workspace): RouteGroup {
-  const cancel = async (id: string, principal: Principal, cascade: boolean | undefined) => {
-    const ids = await runs.cancel(id, principal, { cascade })
-    return { run_id: id, cancelled: ids.length > 0, cascade_count: ids.filter((each) => each !== id).length, cancelled_ids: ids }
+function endRoutes(runs: Runs): RouteGroup {
+  const cancel = async (id: string, principal: Principal, options: { cascade?: boolean; reason?: string }) => {
+    const ids = await runs.cancel(id, principal, options)
+    return { run_id: id, cancelled: ids.includes(id), cascade_count: ids.filter((each) => each !== id).length, cancelled_ids: ids }
   }
-  const artifact = t.Object({
-    id: t.String(),
-    path: t.String(),
-    change: t.Enum(['created', 'modified', 'deleted']),
-    state: t.String({ description: 'staged, applied, discarded or undone' }),
-    size: t.Integer(),
-    is_binary: t.Boolean(),
-    diff: t.String({ description: 'Lines that come and go: +85 -0' }),
-    before: t.Nullable(t.String({ description: 'SHA-256 of what stood there' })),
-    after: t.Nullable(t.String()),
-  })
-  const artifacts = t.Object({ artifacts: t.Array(artifact) })
   return guard(rpc, (app) =>
     app
       .delete(
         '/v1/runs/:id',
         async ({ params, query, principal }) => {
-          const answer = await cancel(params.id, principal, query.cascade)
+          const answer = await cancel(params.id, principal, { cascade: query.cascade })
           if (query.purge) await runs.delete(params.id, principal)
           return answer
         },
         {
-          params,
-          query: t.Object({
-            cascade: t.Optional(t.Boolean({ description: 'Its children too; default true' })),
-            purge: t.Optional(t.Boolean({ description: 'Deletes it with all it left' })),
-          }),
-          response: cancelled,
-          detail: { operationId: 'deleteRun', summary: 'Cancel a run; with purge, delete it', tags },
+          ...{ params: runParams, response: cancelled },
+          query: t.Object({ cascade, purge: t.Optional(t.Boolean({ description: 'Then deletes it with all it left' })) }),
+          detail: { operationId: 'deleteRun', summary: 'Cancel a run; with `purge`, delete it', tags },
         },
       )
-      .post('/v1/runs/:id/cancel', ({ params, query, principal }) => cancel(params.id, principal, query.cascade), {
-        ...{ params, query: t.Object({ cascade: t.Optional(t.Boolean({ description: 'Its children too; default true' })) }) },
-        response: cancelled,
+      .post('/v1/runs/:id/cancel', ({ params, query, principal }) => cancel(params.id, principal, query), {
+        ...{ params: runParams, response: cancelled },
+        query: t.Object({ cascade, reason: t.Optional(t.String({ minLength: 1, maxLength: 1_000, description: 'Kept with its end' })) }),
         detail: { operationId: 'cancelRun', summary: 'Cancel a run, in whatever state', tags },
-      })
-      .post(
-        '/v1/runs/:id/retry',
-        async ({ params, principal, set }) => {
-          const run = await runs.retry(params.id, principal)
-          set.status = 202
-          return { run_id: run.id, status: run.state, session_key: run.sessionKey, accepted_at: run.createdAt.toISOString() }
-        },
-        { params, response: { 202: accepted }, detail: { operationId: 'retryRun', summary: 'The same again, as a new run', tags } },
-      )
+      }),
+  )
+}
+
+function artifactRoutes(runs: Runs, workspace: Workspace): RouteGroup {
+  const artifacts = t.Object({ artifacts: t.Array(views.artifactView) })
+  return guard(rpc, (app) =>
+    app
       .get(
         '/v1/runs/:id/artifacts',
         async ({ params, principal }) => {
-          await runs.get(params.id, principal)
-          return { artifacts: (await workspace.artifacts(params.id)).map(toArtifact) }
+          const run = await runs.get(params.id, principal)
+          return { artifacts: (await workspace.artifacts(run.id)).map(views.toArtifactView) }
         },
-        { params, response: artifacts, detail: { operationId: 'listRunArtifacts', summary: 'The files the run staged', tags } },
+        { params: runParams, response: artifacts, detail: { operationId: 'listRunArtifacts', summary: 'The files that a run wants to write, or wrote', tags } },
       )
       .get(
         '/v1/runs/:id/artifacts/:artifactId/patch',
         async ({ params, principal }) => {
-          await runs.get(params.id, principal)
-          return new Response(await workspace.patch(params.id, params.artifactId), { headers: { 'content-type': 'text/x-diff; charset=utf-8' } })
+          const run = await runs.get(params.id, principal)
+          return new Response(await workspace.patch(run.id, params.artifactId), { headers: { 'content-type': 'text/x-diff; charset=utf-8' } })
         },
         {
-          params: t.Object({ ...params.properties, artifactId: t.String({ maxLength: 100 }) }),
+          params: t.Object({ id, artifactId: idOf('art_…') }),
           detail: {
-            ...{ operationId: 'getRunArtifactPatch', summary: 'A staged file as a unified diff', tags },
-            responses: { 200: { description: 'The diff', content: { 'text/x-diff': { schema: { type: 'string' as const } } } } },
+            ...{ operationId: 'getRunArtifactPatch', summary: 'One of these files as a unified diff', tags },
+            responses: { 200: { description: 'The diff; of a binary file its hashes', content: { 'text/x-diff': { schema: { type: 'string' as const } } } } },
           },
         },
       )
       .post(
         '/v1/runs/:id/artifacts/undo',
         async ({ params, principal }) => {
-          await runs.get(params.id, principal)
-          return { artifacts: (await workspace.undo(params.id)).map(toArtifact) }
+          const run = await runs.get(params.id, principal)
+          return { artifacts: (await workspace.undo(run.id)).map(views.toArtifactView) }
         },
-        { params, response: artifacts, detail: { operationId: 'undoRunArtifacts', summary: 'Put back what stood there before the files were applied', tags } },
+        {
+          params: runParams,
+          response: artifacts,
+          detail: { operationId: 'undoRunArtifacts', summary: 'Put back what stood there before a run’s files were written', tags },
+        },
       ),
   )
 }
 
-/** Following a run. */
-export function streamRoutes(runs: Runs, log: Logger): RouteGroup {
+function streamRoutes(runs: Runs, log: Logger): RouteGroup {
   return guard(
     rpc,
     (app) =>
-      app.get('/v1/runs/:id/stream', ({ params, query, request }) => streamRun(runs, params.id, request, { format: query.format ?? 'deltas', log }), {
-        ...runParam,
+      app.get('/v1/runs/:id/stream', ({ params, query, request }) => openRunStream(runs, params.id, request, { format: query.format ?? 'deltas', log }), {
+        params: runParams,
         // Other keys pass: the credential of a browser's EventSource stands here too.
         query: t.Object(
-          { format: t.Optional(t.Enum(['deltas', 'blocks'], { description: 'blocks = no pieces of text, whole answers only' })) },
+          {
+            format: t.Optional(t.Enum(['deltas', 'blocks'], { description: 'blocks = whole answers only, cut into paragraphs, headers, list items and code' })),
+          },
           { additionalProperties: true },
         ),
         detail: {
-          ...{ operationId: 'streamRun', summary: 'Follow a run; Last-Event-ID goes on after what was seen', tags },
+          ...{ operationId: 'streamRun', summary: 'Watch a run; Last-Event-ID goes on after what was seen', tags },
+          description:
+            'Server-Sent Events that hold JSON with a `type`: first `snapshot`, then `status`, `delta`, `model_call`, `tool_call`, `tool_result`, `message` and ' +
+            '`progress`, last `completed`, `failed` or `cancelled`; `error` when the stream itself ends before the run.',
           responses: {
-            200: {
-              description:
-                'Frames `snapshot`, `status`, `delta`, `model_call`, `tool_call`, `tool_result`, `message`, `progress`; last one named as the end: completed, failed, cancelled or rejected',
-              content: { 'text/event-stream': { schema: { type: 'string' as const } } },
-            },
+            200: { description: 'The stream', content: { 'text/event-stream': { schema: { type: 'string' as const } } } },
+            204: { description: 'What Last-Event-ID names was the end' },
           },
         },
       }),
@@ -241,77 +265,100 @@ export function streamRoutes(runs: Runs, log: Logger): RouteGroup {
   )
 }
 
-/** The emergency stop. */
-export function stopRoutes(runs: Runs): RouteGroup {
-  return guard(
-    admin,
-    (app) =>
-      app.post(
-        '/v1/estop',
-        async ({ principal }) => {
-          const ids = await runs.cancelAll(`Emergency stop by ${principal.id}.`)
-          return { emergency_stop: true, cancelled_count: ids.length, cancelled_ids: ids.slice(0, 1_000) }
-        },
-        {
-          response: t.Object({
-            emergency_stop: t.Boolean(),
-            cancelled_count: t.Integer(),
-            cancelled_ids: t.Array(t.String(), { description: 'At most 1,000' }),
-          }),
-          detail: { operationId: 'emergencyStop', summary: 'Cancel every run of everybody', tags },
-        },
-      ),
-    { audit: true },
+function stopRoutes(runs: Runs): RouteGroup {
+  return guard(admin, (app) =>
+    app.post(
+      '/v1/estop',
+      async ({ principal }) => {
+        const ids = await runs.cancelAll(`Emergency stop by ${principal.id}.`)
+        return { emergency_stop: true, cancelled_count: ids.length, cancelled_ids: ids.slice(0, pageEntries) }
+      },
+      {
+        response: t.Object({
+          emergency_stop: t.Boolean(),
+          cancelled_count: t.Integer(),
+          cancelled_ids: t.Array(t.String(), { description: `The first ${pageEntries}` }),
+        }),
+        detail: { operationId: 'emergencyStop', summary: 'Cancel every run of everybody', tags },
+      },
+    ),
   )
 }
 
-type Body = {
-  message: string
-  run_id?: string
-  session_key?: string
-  agent?: string
-  model?: string
-  lane?: string
-  context?: string[]
-  images?: string[]
-  priority?: number
-  delay_ms?: number
-  depends_on?: string[]
-  metadata?: Record<string, unknown>
+async function submit(runs: Runs, body: Static<typeof submission>, request: Request): Promise<Run> {
+  const { principal, startedAt } = contextOf(request)
+  const { message, mode, context, images, agent, priority, lane, delay_ms: delay, depends_on: dependsOn } = body
+  const model = request.headers.get('x-portico-model') || body.model
+  const key = request.headers.get('idempotency-key')
+  const asked: RunSubmission = {
+    ...{ principal, agent, priority, dependsOn, channel: 'api' },
+    input: { text: message, images, context: context === '' ? undefined : typeof context === 'string' ? [context] : context },
+    ...(model === undefined ? {} : { override: { model } }),
+    ...(delay === undefined ? {} : { startAt: new Date(startedAt + delay) }),
+    ...(key === null ? {} : { idempotency: { key, hash: hashOf({ ...body, model }) } }),
+    metadata: checkedMetadata({ ...body.metadata, ...(lane === undefined ? {} : { lane }) }),
+  }
+  const sessionKey = await sessionOf(runs, body, principal)
+  if (sessionKey === undefined) return runs.submit(asked)
+  return mode === undefined ? runs.submit({ ...asked, sessionKey }) : runs.send({ ...asked, sessionKey }, mode)
 }
 
-async function toSubmission(runs: Runs, body: Body, principal: Principal, request: Request): Promise<RunSubmission> {
-  const { message, images, context, agent, priority, delay_ms: delay, depends_on: dependsOn, lane, run_id: runId, metadata } = body
-  const sessionKey = body.session_key ?? (runId === undefined ? undefined : (await runs.get(runId, principal)).sessionId)
-  const model = request.headers.get('x-portico-model') || body.model
-  const idempotencyKey = request.headers.get('idempotency-key')
-  return {
-    ...{ principal, agent, sessionKey, priority, dependsOn, channel: 'api', input: { text: message, images, context } },
-    ...{ override: { model }, startAt: delay ? new Date(Date.now() + delay) : undefined, metadata: { ...metadata, ...(lane ? { lane } : {}) } },
-    ...(idempotencyKey ? { idempotency: { key: checkedKey(idempotencyKey), hash: hashOf({ ...body, model }) } } : {}),
+async function sessionOf(runs: Runs, { run_id: runId, session_key: key }: Static<typeof submission>, principal: Principal): Promise<string | undefined> {
+  if (runId === undefined) return key
+  if (key !== undefined)
+    throw new GatewayError('validation_failed', 'run_id: it names a session, and so does session_key; send one of them.', { param: 'run_id' })
+  return (await runs.get(runId, principal)).sessionId
+}
+
+function checkedMetadata(metadata: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  if (JSON.stringify(metadata).length <= maxMetadata) return metadata
+  throw new GatewayError('validation_failed', `metadata: more than ${maxMetadata} characters as JSON; keep less with the run.`, { param: 'metadata' })
+}
+
+/** Of the same fields in whatever order. */
+function hashOf(body: object): string {
+  const ordered = (_: string, value: unknown) =>
+    typeof value === 'object' && value !== null && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value
+  return createHash('sha256').update(JSON.stringify(body, ordered)).digest('hex')
+}
+
+function toAccepted({ id, createdAt, sessionKey }: Run): Static<typeof accepted> {
+  return { run_id: id, accepted_at: createdAt.toISOString(), session_key: sessionKey, stream_url: `/v1/runs/${id}/stream` }
+}
+
+/** A status may mean two states: the pages of both, merged. */
+async function list(runs: Runs, principal: Principal, filter: RunFilter, status: RunState | undefined): Promise<Run[]> {
+  if (status === undefined) return runs.list(principal, filter)
+  const pages = await Promise.all(views.toStates(status).map((state) => runs.list(principal, { ...filter, state })))
+  if (pages.length === 1) return pages.flat()
+  const newestFirst = (a: Run, b: Run) => b.createdAt.getTime() - a.createdAt.getTime() || (a.id < b.id ? 1 : -1)
+  return pages
+    .flat()
+    .sort(newestFirst)
+    .slice(0, filter.limit ?? 50)
+}
+
+/** What was asked and said, up to what one answer may hold. */
+async function transcriptOf(runs: Runs, run: Run, principal: Principal): Promise<{ entries: Static<typeof views.transcriptView>[]; truncated: boolean }> {
+  const said: Static<typeof views.transcriptView>[] = [{ role: 'user', content: run.input.text, created_at: run.createdAt.toISOString() }]
+  for (let since = 0; ; ) {
+    const page = await runs.entries(run.id, principal, since)
+    said.push(...page.flatMap((entry) => views.toTranscript(entry) ?? []))
+    const entries = firstPage(said)
+    if (entries.length < said.length) return { entries, truncated: true }
+    if (page.length < pageEntries) return { entries, truncated: false }
+    since = page.at(-1)?.seq ?? since
   }
 }
 
-function checkedKey(key: string): string {
-  if (key.length <= 200) return key
-  throw new GatewayError('validation_failed', 'Idempotency-Key: at most 200 characters.', { param: 'Idempotency-Key' })
-}
-
-function hashOf(body: object): string {
-  const entries = Object.entries(body).sort(([a], [b]) => (a < b ? -1 : 1))
-  return createHash('sha256').update(JSON.stringify(entries)).digest('hex')
-}
-
-function toTranscript({ type, data, at }: RunEntry): { role: string; content: string; created_at: string }[] {
-  const said = (role: string, content: unknown) => (content === '' ? [] : [{ role, content: String(content), created_at: at.toISOString() }])
-  if (type === 'model_call') return said('assistant', data.text)
-  if (type === 'message') return said('user', data.text)
-  if (type !== 'tool_result') return []
-  const parts = data.parts as { type: string; text?: string }[]
-  const texts = parts.map((part) => part.text ?? `[${part.type}]`)
-  return said('tool', [...texts, ...(data.structured === undefined ? [] : [JSON.stringify(data.structured)])].join('\n'))
-}
-
-function toArtifact({ id, path, change, state, size, isBinary, diff, before, after }: Awaited<ReturnType<Workspace['artifacts']>>[number]) {
-  return { id, path, change, state, size, is_binary: isBinary, diff, before, after }
+/** As many of them as one answer may hold, and one at least. */
+function firstPage<T>(items: readonly T[]): T[] {
+  let characters = 0
+  const end = items.findIndex((item, index) => {
+    characters += JSON.stringify(item).length
+    return index > 0 && characters > pageCharacters
+  })
+  return items.slice(0, end === -1 ? items.length : end)
 }

@@ -84,14 +84,14 @@ function follow(house: House, runId: string) {
       try {
         const response = await house.gateway.fetch(`/v1/runs/${runId}/stream`, { headers: last === undefined ? {} : { 'last-event-id': last } })
         if (!response.ok) throw new Error(`${response.status}`)
-        for await (const { data, id, event } of readSse(response.body as ReadableStream<Uint8Array>)) {
+        for await (const { data, id } of readSse(response.body as ReadableStream<Uint8Array>)) {
           if (data === '') continue
           const frame = JSON.parse(data)
           if (id) last = id
-          if (event === 'delta') seen.text = frame.restart ? frame.delta : seen.text + frame.delta
-          if (event === 'model_call') seen.text = ''
+          if (frame.type === 'delta') seen.text = frame.restart ? frame.delta : seen.text + frame.delta
+          if (frame.type === 'model_call') seen.text = ''
           if (frame.seq !== undefined) seen.seqs.push(frame.seq)
-          if (['completed', 'failed', 'cancelled', 'rejected'].includes(event ?? '')) seen.status = event as string
+          if (['completed', 'failed', 'cancelled'].includes(frame.type)) seen.status = frame.state
         }
       } catch {
         await new Promise((resolve) => setTimeout(resolve, 20))

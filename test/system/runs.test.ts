@@ -49,7 +49,7 @@ baseUrl = "${model.url}"
   test('submitted on the command line, a run is followed word by word', async () => {
     const { code, stdout } = await portico('runs', 'submit', 'hello there')
     expect({ code, stdout }).toEqual({ code: 0, stdout: expect.stringContaining('said: hello there') })
-    expect(stdout).toContain('· begun')
+    expect(stdout).toContain('· working')
   }, 30_000)
 
   test('a file is staged by an agent, seen as a diff, approved from the command line, and undone', async () => {
@@ -121,7 +121,7 @@ baseUrl = "${model.url}"
 
   test('a run over a socket', async () => {
     const { run_id: id } = await json('runs', 'submit', 'over a socket', '--detach')
-    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/runs?run_id=${id}`, {
+    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/runs/${id}`, {
       headers: { authorization: `Bearer ${gateway.token}` },
     } as never)
     const frames: any[] = []
