@@ -239,7 +239,7 @@ describe.each(databases)('on %s', (database) => {
     expect((await list(keys.other, '')).every(({ owner }: Approval) => owner === 'bob')).toBe(true)
     expect((await list(keys.admin, 'limit=1'))[0].owner).toBe('bob')
     expect((await gateway.json(`/api/approvals/${mine[0]?.id}`, { as: keys.other })).status).toBe(404)
-    expect((await gateway.json('/api/approvals?state=open')).status).toBe(400)
+    for (const wrong of ['?state=open', '?before=%00', '?runId=%00', '/%00']) expect((await gateway.json(`/api/approvals${wrong}`)).status).toBe(400)
   })
 
   test('is there after a restart, with its deadline', async () => {

@@ -29,7 +29,9 @@ const view = t.Object({
   expiresAt: t.String({ format: 'date-time', description: 'Denied by itself then' }),
   decidedAt: t.Nullable(moment),
 })
-const params = t.Object({ id: t.String({ maxLength: 100 }) })
+/** Whatever names one: what the database has no place for is none. */
+const id = (description: string) => t.String({ pattern: '^[!-~]{1,100}$', description })
+const params = t.Object({ id: id('apr_…') })
 const argumentsHash = t.Optional(t.String({ pattern: '^[0-9a-f]{64}$' }))
 const decision = t.Object({
   comment: t.Optional(text),
@@ -45,9 +47,9 @@ export function readRoutes(approvals: Approvals): RouteGroup {
       .get('/api/approvals', async ({ query, principal }) => ({ approvals: (await approvals.list(principal, query)).map(toView) }), {
         query: t.Object({
           state: t.Optional(t.Enum(states)),
-          runId: t.Optional(t.String({ maxLength: 100 })),
+          runId: t.Optional(id('Of one run only')),
           limit,
-          before: t.Optional(t.String({ maxLength: 100, description: 'Id of an approval: older ones only' })),
+          before: t.Optional(id('Id of an approval: older ones only')),
         }),
         response: t.Object({ approvals: t.Array(view) }),
         detail: { operationId: 'listApprovals', summary: 'Your approvals, the latest first; of an admin everybody’s', tags },
