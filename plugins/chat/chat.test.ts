@@ -4,13 +4,14 @@ import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
 
 const provider = createScriptedProvider({ otherwise: { text: 'one two three', usage: { promptTokens: 7, completionTokens: 3 } } })
+const maxMessages = 12
 let gateway: TestGateway
 const keys: Record<string, string> = {}
 beforeAll(async () => {
   gateway = await startTestGateway({
     plugins: [provider.plugin],
     listen: true,
-    config: '[chat]\nsystem = "Be brief."\n[runs]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\n',
+    config: `[chat]\nmessageRateLimit = { maxMessages = ${maxMessages}, windowMs = 60000 }\nsystem = "Be brief."\n[runs]\nmaxMessages = 6\nmaxSessions = 3\nmaxImages = 100\nmaxContext = 1000\n`,
   })
   for (const name of ['ann', 'bob']) keys[name] = (await gateway.json('/api/keys', { method: 'POST', body: { name, owner: name } })).body.key
 })
@@ -305,6 +306,22 @@ describe('/ws/chat', () => {
     const { signal } = provider.calls.at(-1) as { signal: AbortSignal }
     socket.close()
     await until(() => signal.aborted)
+  })
+
+  test('a connection that sends more messages than its window has room for is told when it may go on; another is not concerned', async () => {
+    const { socket, got, next } = await open()
+    for (let message = 0; message < maxMessages; message++) socket.send('')
+    socket.send('one too many')
+    expect(await next('error', maxMessages + 1)).toEqual({
+      ...{ type: 'error', code: 'rate_limit_exceeded', requestId: expect.any(String), retryAfter: expect.any(Number) },
+      message: expect.stringContaining(`More than ${maxMessages} messages`),
+    })
+    expect(got.slice(0, -1).map(({ code }) => code)).toEqual(Array(maxMessages).fill('validation_failed'))
+    socket.close()
+    const another = await open()
+    another.socket.send('hello')
+    await another.next('done')
+    another.socket.close()
   })
 })
 

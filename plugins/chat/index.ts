@@ -1,6 +1,7 @@
 /** The plugin `chat`: conversations with models over JSON, SSE and sockets, in the terminal, and on a page. */
 import { definePlugin, t } from 'portico'
 import { runListeners, runs } from 'portico/plugins/runs'
+import { messageRateLimit } from 'portico/plugins/sockets'
 import { pageRoutes } from './page.ts'
 import { chatRoutes, sessionRoutes, streamRoutes } from './routes.ts'
 import { chatSocket } from './socket.ts'
@@ -14,6 +15,7 @@ export default definePlugin({
   config: t.Object({
     model: t.Optional(t.String({ minLength: 1, description: '`provider/model` or an alias, when nobody names one; default the first model there is' })),
     system: t.Optional(t.String({ description: 'What every conversation begins with, as a message of the system' })),
+    messageRateLimit,
     web: t.Object({ enabled: t.Boolean({ default: true, description: 'The page at /app/' }) }, { default: {} }),
     webDistPath: t.Optional(t.String({ description: 'Taken as it is written; the page that is served is the plugin’s own' })),
   }),
@@ -25,13 +27,13 @@ export default definePlugin({
   commands: [{ name: 'chat', summary: 'Chat with a model in the terminal', load: () => import('./cli.ts') }],
 
   setup(ctx) {
-    const { model, system, web } = ctx.config
+    const { model, system, messageRateLimit, web } = ctx.config
     const { runs } = ctx.services
     const turns = createTurns({ runs, publish: ctx.publish, model, system })
     ctx.add(runListeners, answersOf(ctx.publish))
     return {
       routes: [chatRoutes(turns), streamRoutes(turns, ctx.log), sessionRoutes(runs.sessions), ...(web.enabled ? [pageRoutes()] : [])],
-      sockets: [chatSocket(turns, ctx.log)],
+      sockets: [chatSocket({ turns, log: ctx.log, clock: ctx.clock, messageRateLimit })],
     }
   },
 })

@@ -1,5 +1,6 @@
 /** `/ws/chat`: messages in, `delta`, `done` and `error` frames out (the frames of AgentZero). */
-import { contextOf, GatewayError, isGatewayError, type Logger, rpc, type Socket, type SocketRoute } from 'portico'
+import { type Clock, contextOf, GatewayError, isGatewayError, type Logger, rpc, type Socket, type SocketRoute, type Static } from 'portico'
+import { createMessageWindow, type MessageWindow, type messageRateLimit } from 'portico/plugins/sockets'
 import { toAnswer, toErrorFrame } from './routes.ts'
 import type { Message, Turn, Turns } from './turns.ts'
 
@@ -13,22 +14,33 @@ interface Conversation {
   sessionKey?: string
   waiting: number
   last: Promise<void>
+  readonly window: MessageWindow
   readonly end: AbortController
 }
 
+/** How the socket behaves. */
+export interface ChatSocketOptions {
+  readonly turns: Turns
+  readonly log: Logger
+  readonly clock: Clock
+  readonly messageRateLimit: Static<typeof messageRateLimit>
+}
+
 /** The route. One turn after the other; the connection's end ends the turn. */
-export function chatSocket(turns: Turns, log: Logger): SocketRoute {
+export function chatSocket({ turns, log, clock, messageRateLimit }: ChatSocketOptions): SocketRoute {
   const of = (socket: Socket) => socket.data.conversation as Conversation
   return {
     path: '/ws/chat',
     access: rpc,
     maxMessageBytes: 2_097_152,
     open(socket) {
-      const conversation: Conversation = { waiting: 0, last: Promise.resolve(), end: new AbortController() }
-      socket.data.conversation = conversation
+      const window = createMessageWindow(messageRateLimit, clock)
+      socket.data.conversation = { waiting: 0, last: Promise.resolve(), window, end: new AbortController() } satisfies Conversation
     },
     message(socket, data) {
       const conversation = of(socket)
+      const wait = conversation.window.take()
+      if (wait > 0) return fail(socket, tooMany(messageRateLimit, wait))
       if (conversation.waiting >= maxWaiting)
         return fail(socket, new GatewayError('rate_limit_exceeded', `${maxWaiting} messages wait already: wait for their answers.`))
       conversation.waiting++
@@ -74,7 +86,14 @@ function send(socket: Socket, frame: unknown): void {
 
 function fail(socket: Socket, error: unknown): void {
   const { message, code, requestId } = toErrorFrame(error, contextOf(socket.request).requestId)
-  send(socket, { type: 'error', message, code, requestId })
+  send(socket, { type: 'error', message, code, requestId, ...(isGatewayError(error) && error.retryAfter ? { retryAfter: error.retryAfter } : {}) })
+}
+
+function tooMany({ maxMessages, windowMs }: Static<typeof messageRateLimit>, waitMs: number): GatewayError {
+  const retryAfter = Math.ceil(waitMs / 1_000)
+  return new GatewayError('rate_limit_exceeded', `More than ${maxMessages} messages in ${windowMs} ms: this one was not read. Send it in ${retryAfter} s.`, {
+    retryAfter,
+  })
 }
 
 /** A frame is the message itself, or JSON with the message in it. */

@@ -1,6 +1,7 @@
 /** The plugin `rpc`: JSON-RPC 2.0 over the socket `/ws`, with methods from every plugin. */
 import { definePlugin, defineScope, hasScope, kernel, rpc, statSources, t } from 'portico'
 import { eventLog } from 'portico/plugins/event-log'
+import { messageRateLimit } from 'portico/plugins/sockets'
 import { defineRpcMethod, plainFrames, type RpcMethod, rpcMethods } from './contract.ts'
 import { createMethods, type Methods } from './methods.ts'
 import { createSocket } from './socket.ts'
@@ -22,13 +23,7 @@ export default definePlugin({
       description: 'Bytes of one message; larger ones end the connection (1009)',
     }),
     heartbeatMs: t.Integer({ minimum: 0, maximum: 3_600_000, default: 30_000, description: 'ms between two notifications "heartbeat"; 0 = none' }),
-    messageRateLimit: t.Object(
-      {
-        maxMessages: t.Integer({ minimum: 1, maximum: 100_000, default: 60, description: 'Messages of one connection in the window' }),
-        windowMs: t.Integer({ minimum: 100, maximum: 3_600_000, default: 60_000, description: 'ms; the window slides' }),
-      },
-      { default: {} },
-    ),
+    messageRateLimit,
   }),
   scopes: [ws],
   requires: { kernel, eventLog },

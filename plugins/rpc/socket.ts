@@ -1,5 +1,6 @@
 /** `/ws`: a connection's messages, its limits and its end. */
-import type { Clock, ScopeRef, Socket, SocketRoute } from 'portico'
+import type { Clock, ScopeRef, Socket, SocketRoute, Static } from 'portico'
+import { createMessageWindow, type MessageWindow, type messageRateLimit } from 'portico/plugins/sockets'
 import type { PlainFrames, RpcConnection } from './contract.ts'
 import type { Methods } from './methods.ts'
 import { codes, failure, isAnswer, parseMessage } from './protocol.ts'
@@ -13,7 +14,7 @@ export interface SocketOptions {
   readonly scopes: readonly ScopeRef[]
   readonly maxBatchSize: number
   readonly maxMessageBytes: number
-  readonly messageRateLimit: { readonly maxMessages: number; readonly windowMs: number }
+  readonly messageRateLimit: Static<typeof messageRateLimit>
 }
 
 /** Calls of one connection that are under way. */
@@ -29,11 +30,11 @@ class Connection implements RpcConnection {
   /** Calls under way. */
   readonly calls = new Set<AbortController>()
   hasSpoken = false
-  /** When its latest messages came, the oldest first. */
-  readonly arrivals: number[] = []
+  readonly window: MessageWindow
   readonly #socket: Socket
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, window: MessageWindow) {
+    this.window = window
     this.id = socket.requestId
     this.principal = socket.principal
     this.#socket = socket
@@ -70,15 +71,6 @@ export function createSocket(options: SocketOptions): { route: SocketRoute; hear
   const { methods, clock, maxBatchSize, messageRateLimit } = options
   const all = new Map<Socket, Connection>()
 
-  /** Of a window that slides: ms until the next message is taken; 0 = this one is. */
-  function waitOf({ arrivals }: Connection): number {
-    const now = clock.now()
-    while (arrivals.length > 0 && (arrivals[0] ?? 0) <= now - messageRateLimit.windowMs) arrivals.shift()
-    if (arrivals.length >= messageRateLimit.maxMessages) return (arrivals[0] ?? now) + messageRateLimit.windowMs - now
-    arrivals.push(now)
-    return 0
-  }
-
   async function answer(connection: Connection, text: string, request: Request): Promise<void> {
     const { isBatch, members } = parseMessage(text, maxBatchSize)
     const { promise: answered, resolve: done } = Promise.withResolvers<void>()
@@ -111,7 +103,7 @@ export function createSocket(options: SocketOptions): { route: SocketRoute; hear
     access: options.scopes,
     maxMessageBytes: options.maxMessageBytes,
     open(socket) {
-      const connection = new Connection(socket)
+      const connection = new Connection(socket, createMessageWindow(messageRateLimit, clock))
       all.set(socket, connection)
       if (new URL(socket.request.url).searchParams.get('protocol') === 'events') return openPlain(connection)
       if (options.plain().length === 0) return
@@ -126,7 +118,7 @@ export function createSocket(options: SocketOptions): { route: SocketRoute; hear
       connection.hasSpoken = true
       const refuse = (...why: [code: typeof codes.rate | typeof codes.parse, why: string, more?: object]) =>
         connection.send(JSON.stringify(failure(null, ...why)))
-      const wait = waitOf(connection)
+      const wait = connection.window.take()
       if (wait > 0) {
         const { maxMessages, windowMs } = messageRateLimit
         refuse(codes.rate, `More than ${maxMessages} messages in ${windowMs} ms: this one was not read.`, { retryAfter: Math.ceil(wait / 1_000) })

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { createKey } from '../fixtures/send.ts'
 import { openTerminal } from '../fixtures/terminal.ts'
 import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
 
@@ -80,6 +81,24 @@ describe.each(runtimes)('on %s', (runtime) => {
     ])
     expect(frames.map(({ type }) => type)).toEqual(['delta', 'delta', 'done', 'error'])
     expect(frames.at(-1)).toMatchObject({ type: 'error', message: expect.any(String) })
+  })
+
+  test('a revoked key ends its sockets and answers within a second, and with them the upstream', async () => {
+    const { id, key } = await createKey(gateway)
+    upstream.script({ hang: { frames: 3 } }, { path: '/v1/chat' })
+    const socket = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/chat`, { headers: { authorization: `Bearer ${key}` } } as never)
+    const idle = new WebSocket(`${gateway.url.replace('http', 'ws')}/ws/chat`, { headers: { authorization: `Bearer ${key}` } } as never)
+    const closed = [socket, idle].map((each) => new Promise<number>((resolve) => each.addEventListener('close', ({ code }) => resolve(code))))
+    await Promise.all([socket, idle].map((each) => new Promise((resolve) => each.addEventListener('open', resolve))))
+    const answering = new Promise((resolve) => socket.addEventListener('message', resolve))
+    socket.send('{"message":"hello","model":"local/mock-small"}')
+    await answering
+
+    const at = performance.now()
+    expect((await gateway.fetch(`/api/keys/${id}`, { method: 'DELETE' })).status).toBe(200)
+    expect(await Promise.all(closed)).toEqual([4001, 4001])
+    await upstream.idle()
+    expect(performance.now() - at).toBeLessThan(1_000)
   })
 
   test('a stream is refused without a token, and a socket at its upgrade', async () => {

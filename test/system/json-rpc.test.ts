@@ -1,8 +1,8 @@
 /** JSON-RPC 2.0 over a raw socket: the specification's own examples (§7), every error code, and what a connection may do. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type GatewayProcess, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { openRawSocket } from '../fixtures/raw-socket.ts'
 import { until } from '../fixtures/until.ts'
 
 const plugin = join(import.meta.dir, '../fixtures/plugins/json-rpc.ts')
@@ -129,28 +129,18 @@ async function open(gateway: GatewayProcess, key: string, query = ''): Promise<C
 
 /** A client that sends one message, and reads nothing until it drinks: then what lies in the connection, to its end. */
 async function openRaw(gateway: GatewayProcess, key: string, message: string): Promise<{ drink(): Promise<{ text: string; lastId: string | undefined }> }> {
-  const { host, hostname, port } = new URL(gateway.url)
-  const socket = connect(Number(port), hostname)
-  const upgrade = `GET /ws HTTP/1.1\r\nHost: ${host}\r\nAuthorization: Bearer ${key}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n`
-  socket.write(`${upgrade}Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`)
-  let text = ''
-  socket.setEncoding('latin1').on('data', (chunk) => {
-    text += chunk
-  })
-  socket.on('error', () => undefined)
-  await until(() => text.includes('\r\n\r\n'))
-  // One masked text frame, its mask all zeros (RFC 6455 §5.2).
-  const length = Buffer.alloc(2)
-  length.writeUInt16BE(message.length)
-  socket.write(Buffer.concat([Buffer.from([0x81, 0xfe]), length, Buffer.alloc(4), Buffer.from(message)]))
-  await until(() => text.includes('"subscription"'))
+  const client = await openRawSocket(gateway, '/ws', key)
+  const { socket } = client
+  client.send(message)
+  await until(() => client.text.includes('"subscription"'))
   socket.pause()
   return {
     async drink() {
       socket.resume()
       // Deno says 1013 and waits for an answer; Bun ends the connection.
-      await until(() => socket.closed || text.endsWith('too far behind'))
+      await until(() => socket.closed || client.text.endsWith('too far behind'))
       socket.destroy()
+      const { text } = client
       return { text, lastId: [...text.matchAll(/"id":"(\d+-\d+)"[^{}]*"data":{"n":\d+,"text":"x{60000}"}}/g)].at(-1)?.[1] }
     },
   }
