@@ -1,7 +1,7 @@
 /** The service: gates are rows. Whoever decides locks the row, and writes with the decision what follows from it. */
 import { randomBytes } from 'node:crypto'
-import { and, asc, desc, eq, isNull, lt, lte, type SQL, sql } from 'drizzle-orm'
-import { type Clock, type Database, GatewayError, hasScope, type PluginContext, type Principal, type Transaction } from 'portico'
+import { and, asc, desc, eq, gt, isNull, lt, lte, min, or, type SQL, sql } from 'drizzle-orm'
+import { type Clock, type Database, GatewayError, hasScope, type Logger, type PluginContext, type Principal, type Transaction } from 'portico'
 import { hashOf } from './canonical.ts'
 import {
   type Approval,
@@ -26,17 +26,30 @@ export interface ApprovalsOptions {
   readonly deadline: number
   readonly publish: PluginContext<unknown, typeof approvalEvents>['publish']
   listeners(): readonly ApprovalListener[]
+  readonly log: Logger
+  /** The database is away: a normal state, waited out. */
+  isAway(error: unknown): boolean
   /** A gate was asked for that closes by itself then. */
   onDeadline(at: number): void
 }
 
+/** What a sweep of the deadlines found. */
+export interface Sweep {
+  /** When the next gate closes by itself, ms since the epoch; null = none waits. */
+  readonly next: number | null
+  /** Some are due and still open: held by a decision, or a listener failed. */
+  readonly isUnfinished: boolean
+}
+
 /** Gates of one run that are open at once. */
 const maxPending = 200
+const sweepBatch = 100
 const longestText = 20_000
 
-/** Makes it; `expire` closes the gates whose time is over, and gives when the next one's is. */
-export function createApprovals(options: ApprovalsOptions): Approvals & { expire(): Promise<number | null> } {
-  const { db, clock, deadline, publish, listeners, onDeadline } = options
+/** Makes it; `expire` closes the gates whose time is over, until the signal aborts. @throws when the database is away */
+export function createApprovals(options: ApprovalsOptions): Approvals & { expire(signal: AbortSignal): Promise<Sweep> } {
+  const { db, clock, deadline, publish, listeners, log, isAway, onDeadline } = options
+  const isPending = eq(approvals.state, 'pending')
 
   /** Closes a gate whose row the transaction has locked, tells who waits for it. */
   async function resolve(tx: Transaction, row: ApprovalRow, change: Partial<ApprovalRow> & { state: ApprovalState }, isTold = true): Promise<Approval> {
@@ -56,23 +69,43 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
     return approval
   }
 
+  /** Closes one whose time is over, and tells; false = a decision holds it, or was faster, or a listener failed. */
+  async function expireOne(id: string): Promise<boolean> {
+    try {
+      return await db.transaction(async (tx) => {
+        const [row] = await tx
+          .select()
+          .from(approvals)
+          .where(and(eq(approvals.id, id), isPending))
+          .for('update', { skipLocked: true })
+        if (row) await resolve(tx, row, { state: 'expired', decidedVia: 'deadline' })
+        return row !== undefined
+      })
+    } catch (error) {
+      if (isAway(error)) throw error
+      log.error(`The deadline of ${id} could not be kept; it is tried again`, { error })
+      return false
+    }
+  }
+
+  /** Which are in a state now, whether the sweep has come or not. */
+  function inState(state: ApprovalState): SQL | undefined {
+    const now = new Date(clock.now())
+    if (state === 'pending') return and(isPending, gt(approvals.expiresAt, now))
+    if (state === 'expired') return or(eq(approvals.state, 'expired'), and(isPending, lte(approvals.expiresAt, now)))
+    return eq(approvals.state, state)
+  }
+
   return {
     async request(tx, { runId, owner, kind, callId, title, arguments: args, question, choices = [], deadline: own = deadline }) {
       const exact = storable(args)
       const argumentsHash = hashOf(exact)
       const isSame = and(eq(approvals.runId, runId), eq(approvals.kind, kind), callId === undefined ? isNull(approvals.callId) : eq(approvals.callId, callId))
-      const open = await tx
-        .select()
-        .from(approvals)
-        .where(and(eq(approvals.runId, runId), eq(approvals.state, 'pending')))
-      const [known] = await tx
-        .select()
-        .from(approvals)
-        .where(and(isSame, eq(approvals.state, 'pending')))
-        .for('update')
+      const [known] = await tx.select().from(approvals).where(and(isSame, isPending)).for('update')
       if (known?.argumentsHash === argumentsHash) return toApproval(known)
       if (known) await resolve(tx, known, { state: 'withdrawn', decidedVia: 'run', comment: 'The arguments are others now.' }, false)
-      if (open.length >= maxPending) throw new GatewayError('unprocessable', `${maxPending} approvals of this run are open already: decide some.`)
+      const open = await tx.$count(approvals, and(eq(approvals.runId, runId), isPending))
+      if (open >= maxPending) throw new GatewayError('unprocessable', `${maxPending} approvals of this run are open already: decide some.`)
       const now = clock.now()
       const [row] = await tx
         .insert(approvals)
@@ -96,7 +129,7 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
 
     async list(principal, { state, runId, limit = 50, before } = {}) {
       const wanted: (SQL | undefined)[] = hasScope(principal, 'admin') ? [] : [eq(approvals.owner, principal.id)]
-      if (state) wanted.push(eq(approvals.state, state))
+      if (state) wanted.push(inState(state))
       if (runId) wanted.push(eq(approvals.runId, runId))
       if (before) wanted.push(lt(approvals.seq, sql`(select seq from approvals_approvals where id = ${before})`))
       const rows = await db
@@ -105,29 +138,26 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
         .where(and(...wanted))
         .orderBy(desc(approvals.seq))
         .limit(limit)
-      return rows.map(toApproval)
+      return rows.map((row) => toApproval(asOf(row, clock.now())))
     },
 
     async get(id, principal) {
       const [row] = await db.select().from(approvals).where(eq(approvals.id, id))
       if (!row || !maySee(principal, row)) throw unknown(id)
-      return toApproval(row)
+      return toApproval(asOf(row, clock.now()))
     },
 
     decide: (id, decision, principal) =>
       db.transaction(async (tx) => {
-        const [row] = await tx.select().from(approvals).where(eq(approvals.id, id)).for('update')
-        if (!row || !maySee(principal, row)) throw unknown(id)
+        const [locked] = await tx.select().from(approvals).where(eq(approvals.id, id)).for('update')
+        if (!locked || !maySee(principal, locked)) throw unknown(id)
         refuseActor(principal)
-        const state = decision.decision === 'approve' ? 'approved' : 'denied'
-        if (row.state !== 'pending') {
-          const isSame = row.state === state && row.decidedBy === principal.id && (row.answer ?? undefined) === decision.answer
-          if (isSame) return toApproval(row)
-          throw over(row)
-        }
-        if (row.expiresAt.getTime() <= clock.now()) throw over({ ...row, state: 'expired', decidedAt: row.expiresAt })
+        const row = asOf(locked, clock.now())
+        if (isRepeated(row, decision, principal)) return toApproval(row)
+        if (row.state !== 'pending') throw over(row)
         if (decision.argumentsHash !== undefined && decision.argumentsHash !== row.argumentsHash)
           throw new GatewayError('conflict', `The arguments of ${id} are not those you saw: look at it again.`, { param: 'argumentsHash' })
+        const state = decision.decision === 'approve' ? 'approved' : 'denied'
         const answer = answerOf(row, decision)
         const comment = decision.comment === undefined ? null : bounded('comment', decision.comment)
         return resolve(tx, row, { state, answer, comment, decidedBy: principal.id, decidedVia: decision.via })
@@ -137,7 +167,7 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
       const rows = await tx
         .select()
         .from(approvals)
-        .where(and(eq(approvals.runId, runId), eq(approvals.state, 'pending')))
+        .where(and(eq(approvals.runId, runId), isPending))
         .for('update')
       for (const row of rows) await resolve(tx, row, { state: 'withdrawn', decidedVia: 'run' }, false)
     },
@@ -146,20 +176,29 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
       await tx.delete(approvals).where(eq(approvals.runId, runId))
     },
 
-    async expire() {
-      const isOpen = eq(approvals.state, 'pending')
+    async expire(signal) {
+      const due = new Date(clock.now())
+      let isUnfinished = false
+      let after = 0
       for (;;) {
-        const due = and(isOpen, lte(approvals.expiresAt, new Date(clock.now())))
-        // One at a time: a listener that fails keeps only its own open.
-        const done = await db.transaction(async (tx) => {
-          const [row] = await tx.select().from(approvals).where(due).orderBy(asc(approvals.expiresAt)).limit(1).for('update', { skipLocked: true })
-          if (row) await resolve(tx, row, { state: 'expired', decidedVia: 'deadline' })
-          return row !== undefined
-        })
-        if (!done) break
+        const batch = await db
+          .select({ id: approvals.id, seq: approvals.seq })
+          .from(approvals)
+          .where(and(isPending, lte(approvals.expiresAt, due), gt(approvals.seq, after)))
+          .orderBy(asc(approvals.seq))
+          .limit(sweepBatch)
+        for (const { id, seq } of batch) {
+          if (signal.aborted) return { next: null, isUnfinished }
+          if (!(await expireOne(id))) isUnfinished = true
+          after = seq
+        }
+        if (batch.length < sweepBatch) break
       }
-      const [next] = await db.select({ at: approvals.expiresAt }).from(approvals).where(isOpen).orderBy(asc(approvals.expiresAt)).limit(1)
-      return next ? next.at.getTime() : null
+      const [next] = await db
+        .select({ at: min(approvals.expiresAt) })
+        .from(approvals)
+        .where(and(isPending, gt(approvals.expiresAt, due)))
+      return { next: next?.at?.getTime() ?? null, isUnfinished }
     },
   }
 }
@@ -167,6 +206,20 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
 /** Its owner, and admins. */
 function maySee(principal: Principal, { owner }: ApprovalRow): boolean {
   return principal.id === owner || hasScope(principal, 'admin')
+}
+
+/** A gate as it stands at a time: one whose deadline has passed is denied, even when the sweep has not come yet. */
+function asOf(row: ApprovalRow, now: number): ApprovalRow {
+  if (row.state !== 'pending' || row.expiresAt.getTime() > now) return row
+  return { ...row, state: 'expired', decidedVia: 'deadline', decidedAt: row.expiresAt }
+}
+
+/** The same decision about the same arguments by the same principal, once more. */
+function isRepeated(row: ApprovalRow, { decision, answer, argumentsHash }: ApprovalDecision, principal: Principal): boolean {
+  const isSame = row.state === (decision === 'approve' ? 'approved' : 'denied') && row.decidedBy === principal.id
+  return (
+    isSame && (row.answer ?? undefined) === (answer === undefined ? undefined : storable(answer)) && (argumentsHash ?? row.argumentsHash) === row.argumentsHash
+  )
 }
 
 function refuseActor(principal: Principal): void {
@@ -207,7 +260,16 @@ function toApproval({ seq: _, ...row }: ApprovalRow): Approval {
   return row
 }
 
-/** As the database can keep it: no U+0000, no half of a character. */
+/** As the database can keep it: no U+0000, no half of a character, in texts and in names of members. */
 function storable<T>(value: T): T {
-  return JSON.parse(JSON.stringify(value ?? null, (_, each) => (typeof each === 'string' ? each.replaceAll('\0', '\ufffd').toWellFormed() : each)))
+  return JSON.parse(JSON.stringify(value ?? null, (_, each) => (typeof each === 'string' ? storableText(each) : withStorableNames(each))))
+}
+
+function withStorableNames(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [storableText(name), each]))
+}
+
+function storableText(text: string): string {
+  return text.replaceAll('\0', '\ufffd').toWellFormed()
 }

@@ -40,7 +40,7 @@ const list: Command = {
     const rows = page.approvals.map((each) => [
       each.id,
       each.kind,
-      each.title,
+      cut(printable(each.title), 40),
       each.state,
       inShort(each),
       each.state === 'pending' ? `until ${each.expiresAt}` : '',
@@ -57,13 +57,13 @@ const show: Command = {
     const approval = await request<View>('GET', pathOf(args.id))
     const { id, kind, title, runId, question, choices, state, decidedBy, decidedVia, decidedAt, answer, comment, expiresAt } = approval
     const lines = [
-      `${id}: ${kind}, ${title}, of ${runId}`,
-      ...(question ? [question] : []),
-      ...(choices.length > 0 ? [`Answers: ${choices.join(', ')}`] : []),
-      ...(kind === 'question' ? [] : [JSON.stringify(approval.arguments, null, 2)]),
+      `${id}: ${kind}, ${printable(title)}, of ${runId}`,
+      ...(question ? [indented(question)] : []),
+      ...(choices.length > 0 ? [`Answers: ${choices.map((each) => JSON.stringify(printable(each))).join(', ')}`] : []),
+      ...(kind === 'question' ? [] : [indented(JSON.stringify(approval.arguments, null, 2))]),
       state === 'pending' ? `Waits until ${expiresAt}. ${howTo(approval)}` : `${state}${decidedBy ? ` by ${decidedBy}` : ''} (${decidedVia}) at ${decidedAt}`,
-      ...(answer ? [`Answer: ${answer}`] : []),
-      ...(comment ? [`Comment: ${comment}`] : []),
+      ...(answer ? [`Answer: ${printable(answer)}`] : []),
+      ...(comment ? [`Comment: ${printable(comment)}`] : []),
     ]
     print(approval, lines.join('\n'))
   },
@@ -103,7 +103,8 @@ async function decide({ args, print, request }: CommandContext, how: 'approve' |
     ...(how === 'answer' ? { answer: String(args.answer) } : {}),
   }
   const decided = await request<View>('POST', `${pathOf(args.id)}/${how}`, body)
-  print(decided, `${decided.id} is ${decided.state}; ${decided.runId} goes on.`)
+  const isEnd = decided.kind === 'artifacts' && decided.state === 'denied'
+  print(decided, `${decided.id} is ${decided.state}; ${decided.runId} ${isEnd ? 'is rejected' : 'goes on'}.`)
 }
 
 function pathOf(id: unknown): string {
@@ -115,8 +116,25 @@ function howTo({ id, kind }: View): string {
 }
 
 function inShort({ kind, question, arguments: args }: View): string {
-  const text = kind === 'question' ? (question ?? '') : JSON.stringify(args)
-  return text.length > 80 ? `${text.slice(0, 79)}…` : text
+  return cut(printable(kind === 'question' ? (question ?? '') : JSON.stringify(args)), 80)
+}
+
+function cut(text: string, length: number): string {
+  return text.length > length ? `${text.slice(0, length - 1).toWellFormed()}…` : text
+}
+
+// What is asked was written by a model: it may not speak to the terminal, nor turn around or forge the lines that a person decides by.
+const unprintable = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu
+
+function printable(text: string): string {
+  return text.replace(unprintable, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+function indented(text: string): string {
+  return text
+    .split('\n')
+    .map((line) => `  ${printable(line)}`)
+    .join('\n')
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {

@@ -84,11 +84,12 @@ export interface Approvals {
   /**
    * Opens a gate within the run's transaction. The same run, kind and call again: the one there is, when the arguments are the same; with other arguments the
    * old one is withdrawn and a new one opened.
+   * @throws GatewayError `unprocessable` when 200 of the run are open
    */
   request(tx: Transaction, request: ApprovalRequest): Promise<Approval>
-  /** All of a run, oldest first; `tx` reads within it. */
+  /** All of a run as recorded, oldest first: what is past its deadline is `pending` until listeners were told. `tx` reads within it. */
   ofRun(runId: string, tx?: Transaction): Promise<Approval[]>
-  /** Those the principal may see: its own, of `admin` all; newest first. */
+  /** Those the principal may see: its own, of `admin` all; newest first. Here and in `get` what is past its deadline is `expired`, swept or not. */
   list(principal: Principal, filter?: ApprovalFilter): Promise<Approval[]>
   /** @throws GatewayError `not_found`, also for another principal's */
   get(id: string, principal: Principal): Promise<Approval>

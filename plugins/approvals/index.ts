@@ -3,12 +3,9 @@ import { definePlugin, t } from 'portico'
 import { database } from 'portico/plugins/database'
 import { approvalEvents, createApprovals } from './approvals.ts'
 import * as contract from './contract.ts'
+import { createDeadlines } from './deadlines.ts'
 import { decisionRoutes, readRoutes } from './routes.ts'
 import { approvals as table } from './schema.ts'
-
-/** ms: another process may have asked, too. */
-const longestSleep = 60_000
-const retryAfter = 2_000
 
 export default definePlugin({
   id: 'approvals',
@@ -33,32 +30,12 @@ export default definePlugin({
 
   setup(ctx) {
     const { clock, config, db, log, services, signal } = ctx
-    let next = Number.POSITIVE_INFINITY
-    let wake = new AbortController()
+    const isAway = services.database.isConnectionError
+    const deadlines = createDeadlines({ clock, log, signal, isAway, expire: () => approvals.expire(signal) })
     const approvals = createApprovals({
-      ...{ db, clock, publish: ctx.publish, deadline: config.deadline, listeners: () => ctx.items(contract.approvalListeners) },
-      onDeadline(at) {
-        if (at >= next) return
-        next = at
-        wake.abort()
-      },
+      ...{ db, clock, log, isAway, publish: ctx.publish, deadline: config.deadline, listeners: () => ctx.items(contract.approvalListeners) },
+      onDeadline: deadlines.expect,
     })
-
-    async function keepDeadlines(): Promise<void> {
-      while (!signal.aborted) {
-        let pause = retryAfter
-        try {
-          wake = new AbortController()
-          const due = await approvals.expire()
-          next = Math.min(due ?? Number.POSITIVE_INFINITY, clock.now() + longestSleep)
-          pause = Math.max(0, next - clock.now())
-        } catch (error) {
-          if (!services.database.isConnectionError(error) && !signal.aborted)
-            log.error('Deadlines of approvals could not be kept; they are tried again', { error })
-        }
-        await clock.sleep(pause, AbortSignal.any([signal, wake.signal])).catch(() => undefined)
-      }
-    }
 
     let loop = Promise.resolve()
     ctx.defer(() => loop)
@@ -66,7 +43,7 @@ export default definePlugin({
       services: { approvals },
       routes: [readRoutes(approvals), decisionRoutes(approvals)],
       ready() {
-        loop = keepDeadlines()
+        loop = deadlines.keep()
       },
     }
   },

@@ -36,7 +36,7 @@ const argumentsHash = t.Optional(t.String({ pattern: '^[0-9a-f]{64}$' }))
 const decision = t.Object({
   comment: t.Optional(text),
   argumentsHash,
-  via: t.Optional(t.String({ pattern: '^[a-z][a-z0-9-]{0,63}$', description: 'Default api' })),
+  via: t.Optional(t.Enum(['api', 'cli', 'chat'], { description: 'From where; default api' })),
 })
 const limit = t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 200, description: 'Default 50' }))
 

@@ -10,7 +10,12 @@ export function beginning(text: string, length: number): string {
   return storable(text.slice(0, length).replace(/[\ud800-\udbff]$/, ''))
 }
 
-/** A value as JSON, each text in it storable; what is no JSON is gone. */
+/** A value as JSON, each text and each name in it storable; what is no JSON is gone. */
 export function storableJson<T>(value: T): T {
-  return JSON.parse(JSON.stringify(value, (_, each) => (typeof each === 'string' ? storable(each) : each)))
+  return JSON.parse(JSON.stringify(value, (_, each) => (typeof each === 'string' ? storable(each) : withStorableNames(each))))
+}
+
+function withStorableNames(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
+  return Object.fromEntries(Object.entries(value).map(([name, each]) => [storable(name), each]))
 }
