@@ -14,6 +14,8 @@ export interface DeadlinesOptions {
 
 /** ms */
 const [longestSleep, retryAfter] = [60_000, 5_000]
+/** ms: so long after its deadline a gate that was asked for here is looked for, and so often: its transaction may be open longer than its deadline is away. */
+const [grace, soon] = [2_000, 200]
 
 /** Makes it; nothing happens before `keep`. */
 export function createDeadlines({ clock, log, signal, isAway, expire }: DeadlinesOptions) {
@@ -27,9 +29,9 @@ export function createDeadlines({ clock, log, signal, isAway, expire }: Deadline
     const begun = clock.now()
     try {
       const { next, isUnfinished } = await expire()
-      if (asked <= begun) asked = Number.POSITIVE_INFINITY
+      if (asked + grace <= begun) asked = Number.POSITIVE_INFINITY
       const again = clock.now() + (isUnfinished ? retryAfter : longestSleep)
-      return Math.min(asked, next ?? Number.POSITIVE_INFINITY, again)
+      return Math.min(asked <= begun ? clock.now() + soon : asked, next ?? Number.POSITIVE_INFINITY, again)
     } catch (error) {
       if (!isAway(error) && !signal.aborted) log.error('Deadlines of approvals could not be kept; they are tried again', { error })
       return clock.now() + retryAfter
@@ -46,7 +48,9 @@ export function createDeadlines({ clock, log, signal, isAway, expire }: Deadline
     /** Until the signal aborts. */
     async keep(): Promise<void> {
       while (!signal.aborted) {
-        wakesAt = await sweep()
+        const due = await sweep()
+        // Asked for meanwhile.
+        wakesAt = asked > clock.now() ? Math.min(due, asked) : due
         sleep = new AbortController()
         await clock.sleep(Math.max(0, wakesAt - clock.now()), AbortSignal.any([signal, sleep.signal])).catch(() => undefined)
       }

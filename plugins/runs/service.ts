@@ -61,8 +61,14 @@ export function createService(options: ServiceOptions): Runs {
 
   async function cancelAllOf(ids: readonly string[], reason: string): Promise<string[]> {
     const cancelled: string[] = []
-    for (const id of ids) if (await cancelOne(id, reason)) cancelled.push(id)
+    // What a parent takes along by itself, when its tool hears of the end, was cancelled too.
+    for (const id of ids) if ((await cancelOne(id, reason)) || (await isCancelled(id))) cancelled.push(id)
     return cancelled
+  }
+
+  async function isCancelled(id: string): Promise<boolean> {
+    const [row] = await db.select({ state: runs.state }).from(runs).where(eq(runs.id, id))
+    return row?.state === 'cancelled'
   }
 
   async function forget(id: string): Promise<void> {
