@@ -82,9 +82,10 @@ describe.each(isPossible ? runtimes : [])('on %s, the disk of PostgreSQL is full
     try {
       const url = await postgres.newDatabase()
       await using load = await startDatabaseLoad((config) => spawnGateway({ runtime, config: `${config}[database]\nurl = "${url}"\n` }))
-      const tables = await load.during(async () => {
+      const tables = await load.during(async (refused) => {
         disk.fill()
         await until(async () => (await emit(load.gateway.url, load.gateway.token)).includes('disk'))
+        await until(() => refused() > 0)
         expect((await load.gateway.fetch('/api/keys')).status).toBe(200)
         await disk.makeSpace()
       })
