@@ -73,3 +73,10 @@ export interface CommandRef {
 export function defineCommand(command: Command): Command {
   return command
 }
+
+/** Rows in columns for a person: each as wide as its widest cell, two blanks between. The first row is the head. */
+export function toTable(rows: readonly (readonly string[])[]): string {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const toLine = (row: readonly string[]) => row.map((cell, column) => cell.padEnd(widths[column] ?? 0)).join('  ')
+  return rows.map((row) => toLine(row).trimEnd()).join('\n')
+}

@@ -1,5 +1,5 @@
 /** `portico agents`: the agents that there are. */
-import { type Command, defineCommand } from 'portico'
+import { type Command, defineCommand, toTable } from 'portico'
 import type { Agent } from './contract.ts'
 
 const agentId = { id: { type: 'positional', summary: 'The agent', required: true } } as const
@@ -16,13 +16,7 @@ const list: Command = {
       tools.join(',') || '–',
       description.split('\n', 1)[0] ?? '',
     ])
-    const widths = ['ID', 'FROM', 'MODEL', 'TOOLS'].map((head, column) => Math.max(head.length, ...rows.map((row) => row[column]?.length ?? 0)))
-    const line = (cells: readonly string[]) =>
-      cells
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd()
-    print(agents, [line(['ID', 'FROM', 'MODEL', 'TOOLS', 'WHAT']), ...rows.map(line)].join('\n'))
+    print(agents, toTable([['ID', 'FROM', 'MODEL', 'TOOLS', 'WHAT'], ...rows]))
   },
 }
 

@@ -1,5 +1,5 @@
 /** `portico approvals`: the routes of `/api/approvals` on the command line. */
-import { type Command, type CommandContext, defineCommand } from 'portico'
+import { type Command, type CommandContext, defineCommand, toTable } from 'portico'
 
 interface View {
   readonly id: string
@@ -45,7 +45,7 @@ const list: Command = {
       inShort(each),
       each.state === 'pending' ? `until ${each.expiresAt}` : '',
     ])
-    print(page, rows.length === 0 ? 'Nothing waits for a decision.' : table(['ID', 'KIND', 'WHAT', 'STATE', 'ASKED', 'DEADLINE'], rows))
+    print(page, rows.length === 0 ? 'Nothing waits for a decision.' : toTable([['ID', 'KIND', 'WHAT', 'STATE', 'ASKED', 'DEADLINE'], ...rows]))
   },
 }
 
@@ -134,17 +134,5 @@ function indented(text: string): string {
   return text
     .split('\n')
     .map((line) => `  ${printable(line)}`)
-    .join('\n')
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((cell, column) => Math.max(cell.length, ...rows.map((row) => row[column]?.length ?? 0)))
-  return [head, ...rows]
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
     .join('\n')
 }

@@ -1,5 +1,5 @@
 /** `portico keys`: the routes of `/api/keys` on the command line. */
-import { type Command, defineCommand, GatewayError } from 'portico'
+import { type Command, defineCommand, GatewayError, toTable } from 'portico'
 
 interface KeyView {
   readonly id: string
@@ -53,7 +53,9 @@ const list: Command = {
     const more = page.total > rows.length ? `\n${page.total - rows.length} more: --limit ${Math.min(200, page.total)}` : ''
     print(
       page,
-      rows.length === 0 ? 'No keys yet. Make one: portico keys create NAME' : `${table(['ID', 'NAME', 'KIND', 'SCOPES', 'STATE', 'LAST USED'], rows)}${more}`,
+      rows.length === 0
+        ? 'No keys yet. Make one: portico keys create NAME'
+        : `${toTable([['ID', 'NAME', 'KIND', 'SCOPES', 'STATE', 'LAST USED'], ...rows])}${more}`,
     )
   },
 }
@@ -95,17 +97,4 @@ function stateOf({ revokedAt, expiresAt }: KeyView): string {
   if (revokedAt !== null) return 'revoked'
   if (expiresAt === null) return 'good'
   return Date.parse(expiresAt) <= Date.now() ? 'expired' : `until ${expiresAt}`
-}
-
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [head, ...rows]
-  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)))
-  return all
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
 }

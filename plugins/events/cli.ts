@@ -1,4 +1,5 @@
 /** `portico events`: the catalogue, and the stream in a terminal. */
+import { setTimeout } from 'node:timers/promises'
 import { type Command, type CommandContext, defineCommand, GatewayError } from 'portico'
 import { readSse } from './read-sse.ts'
 
@@ -67,7 +68,7 @@ async function watch(context: CommandContext): Promise<number> {
       if (error instanceof Refused || !connected) throw error
     }
     note('The stream ended; waiting for the gateway.')
-    await pause(signal)
+    await setTimeout(patience, undefined, { signal }).catch(() => undefined)
   }
   return 0
 }
@@ -91,16 +92,4 @@ async function said(response: Response): Promise<string> {
 function toCount(text: string): number {
   if (/^[1-9]\d{0,8}$/.test(text)) return Number(text)
   throw new GatewayError('validation_failed', `--count: found ${JSON.stringify(text)}; expected a number of at least 1.`)
-}
-
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, patience)
-    signal.addEventListener('abort', done, { once: true })
-  })
 }

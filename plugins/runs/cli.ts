@@ -1,5 +1,6 @@
 /** `portico runs`: submit work, see it, watch it, end it. */
-import { type Command, type CommandArgument, type CommandContext, defineCommand, type ErrorCode, errorTable, GatewayError } from 'portico'
+import { setTimeout } from 'node:timers/promises'
+import { type Command, type CommandArgument, type CommandContext, defineCommand, type ErrorCode, errorTable, GatewayError, toTable } from 'portico'
 import { readSse } from 'portico/plugins/events'
 
 interface View {
@@ -63,7 +64,7 @@ const list: Command = {
       page,
       rows.length === 0
         ? 'No runs. Submit one: portico runs submit "What is in notes.md?"'
-        : table([['ID', 'STATE', 'AGENT', 'STEPS', 'CREATED', 'ASKED'], ...rows]),
+        : toTable([['ID', 'STATE', 'AGENT', 'STEPS', 'CREATED', 'ASKED'], ...rows]),
     )
   },
 }
@@ -177,7 +178,7 @@ async function follow(context: CommandContext, id: string): Promise<number> {
       const isPassing = error instanceof TypeError || ['unavailable', 'database_unavailable', 'plugin_unavailable'].includes((error as GatewayError).code)
       if (!isPassing || ++failures > attempts) throw error
       if (failures === 1) note('The stream ended before the run; waiting for the gateway.')
-      await pause(signal)
+      await setTimeout(patience, undefined, { signal }).catch(() => undefined)
     }
   }
 }
@@ -279,28 +280,4 @@ function inShort(text: string, length: number): string {
 /** What a terminal may be given: nothing of an answer moves the cursor, changes the title or writes to the clipboard. */
 function printable(text: string): string {
   return process.stdout.isTTY ? text.replace(/[^\P{Cc}\n\t]/gu, '') : text
-}
-
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => (row[column] ?? '').length)))
-  return rows
-    .map((row) =>
-      row
-        .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n')
-}
-
-function pause(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    const timer = setTimeout(done, patience)
-    signal.addEventListener('abort', done, { once: true })
-  })
 }
