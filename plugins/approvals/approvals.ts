@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { and, asc, desc, eq, gt, isNull, lt, lte, min, or, type SQL, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, hasScope, type Logger, type PluginContext, type Principal, type Transaction } from 'portico'
+import { storable, storableJson } from 'portico/plugins/database'
 import { hashOf } from './canonical.ts'
 import {
   type Approval,
@@ -98,7 +99,7 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
 
   return {
     async request(tx, { runId, owner, kind, callId, title, arguments: args, question, choices = [], deadline: own = deadline }) {
-      const exact = storable(args)
+      const exact = storableJson(args ?? null)
       const argumentsHash = hashOf(exact)
       const isSame = and(eq(approvals.runId, runId), eq(approvals.kind, kind), callId === undefined ? isNull(approvals.callId) : eq(approvals.callId, callId))
       const [known] = await tx.select().from(approvals).where(and(isSame, isPending)).for('update')
@@ -111,7 +112,7 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
         .insert(approvals)
         .values({
           ...{ id: `apr_${randomBytes(12).toString('hex')}`, runId, owner, kind, callId: callId ?? null, title: storable(title), arguments: exact },
-          ...{ argumentsHash, question: question === undefined ? null : storable(question), choices: storable(choices), state: 'pending' as const },
+          ...{ argumentsHash, question: question === undefined ? null : storable(question), choices: storableJson(choices), state: 'pending' as const },
           ...{ createdAt: new Date(now), expiresAt: new Date(now + own) },
         })
         .returning()
@@ -258,18 +259,4 @@ function over({ id, state, decidedBy, decidedAt }: ApprovalRow): GatewayError {
 
 function toApproval({ seq: _, ...row }: ApprovalRow): Approval {
   return row
-}
-
-/** As the database can keep it: no U+0000, no half of a character, in texts and in names of members. */
-function storable<T>(value: T): T {
-  return JSON.parse(JSON.stringify(value ?? null, (_, each) => (typeof each === 'string' ? storableText(each) : withStorableNames(each))))
-}
-
-function withStorableNames(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([name, each]) => [storableText(name), each]))
-}
-
-function storableText(text: string): string {
-  return text.replaceAll('\0', '\ufffd').toWellFormed()
 }

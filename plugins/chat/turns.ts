@@ -1,5 +1,6 @@
 /** A turn: a run that somebody waits for, its answer in pieces as it comes. What is said is kept by `runs`. */
 import { errorTable, GatewayError, type PluginContext, type Principal } from 'portico'
+import { beginning } from 'portico/plugins/database'
 import type { Run, RunListener, Runs } from 'portico/plugins/runs'
 import { messageReceived, messageSent } from './contract.ts'
 
@@ -70,7 +71,11 @@ export function createTurns({ runs, publish, model: preset, system }: TurnsOptio
         ...(isDefault && preset !== undefined ? { preferredModel: preset } : {}),
         interactive: { signal: leaving.signal },
         also: ({ sessionKey, model }, tx) =>
-          publish(messageReceived, { sessionKey, channelId, model, preview: beginning(text) }, { tx, principal: principal.id, subject: sessionKey, request }),
+          publish(
+            messageReceived,
+            { sessionKey, channelId, model, preview: beginning(text, previewLength) },
+            { tx, principal: principal.id, subject: sessionKey, request },
+          ),
       })
       return {
         ...{ sessionKey: run.sessionKey, runId: run.id, model: run.model },
@@ -105,7 +110,7 @@ export function answersOf(publish: TurnsOptions['publish']): RunListener {
       if (typeof channelId !== 'string' || run.result === null) return
       const { inputTokens, outputTokens } = run.usage
       const finishReason = run.state === 'completed' ? (run.finishReason ?? 'stop') : run.state === 'cancelled' ? 'cancelled' : 'error'
-      const about = { sessionKey: run.sessionKey, channelId, runId: run.id, model: run.model, preview: beginning(run.result) }
+      const about = { sessionKey: run.sessionKey, channelId, runId: run.id, model: run.model, preview: beginning(run.result, previewLength) }
       const options = { tx, principal: run.principal.id, subject: run.sessionKey }
       await publish(messageSent, { ...about, finishReason, tokens: inputTokens + outputTokens }, options)
     },
@@ -117,13 +122,4 @@ function toEnd({ id, state, result, finishReason, error, usage }: Run): TurnEnd 
   if (state !== 'failed' || !error) throw new GatewayError('conflict', `The run was ${state}; GET /v1/runs/${id} says more.`)
   const code = Object.hasOwn(errorTable, error.code) ? (error.code as keyof typeof errorTable) : 'unprocessable'
   throw new GatewayError(code, error.message, { retryAfter: error.retryAfter })
-}
-
-/** Its beginning, for the log; no character is halved. */
-function beginning(text: string): string {
-  return text
-    .slice(0, previewLength)
-    .replace(/[\ud800-\udbff]$/, '')
-    .replaceAll('\0', '\ufffd')
-    .toWellFormed()
 }

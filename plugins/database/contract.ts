@@ -2,6 +2,8 @@
 import type pg from 'pg'
 import { defineService, type OpenDatabase, type Transaction } from 'portico'
 
+export { beginning, storable, storableJson } from './storable.ts'
+
 /** A database served on this machine for this gateway alone. */
 export interface DatabaseServer {
   /** How `pg` connects. */

@@ -2,12 +2,12 @@
 import { and, eq, inArray, sql } from 'drizzle-orm'
 import type { Clock, Database, Transaction } from 'portico'
 import type { Approvals } from 'portico/plugins/approvals'
+import { storable } from 'portico/plugins/database'
 import type { Workspace } from 'portico/plugins/workspace'
 import type { Run, RunError, RunListener } from './contract.ts'
 import type { Fact, HeldRun, Records } from './record.ts'
 import { findRun, toRun } from './rows.ts'
 import { activeStates, dependencies, messages, runs, sessions } from './schema.ts'
-import { storable } from './storable.ts'
 
 /** What an end is. `text`: what there is of the answer. */
 export type Ending = { readonly text?: string; readonly model?: string } & (

@@ -1,6 +1,7 @@
 /** The record of a run: what happened is written with its event, by whoever holds the lease and nobody else, once, also when the database goes away in between. */
 import { and, eq, inArray, sql } from 'drizzle-orm'
 import { type Clock, type Database, isGatewayError, type PluginContext, type Transaction } from 'portico'
+import { storableJson } from 'portico/plugins/database'
 import {
   messageStreaming,
   type Run,
@@ -22,7 +23,6 @@ import {
 } from './contract.ts'
 import { readEntries } from './rows.ts'
 import { entries, runs } from './schema.ts'
-import { storableJson } from './storable.ts'
 
 /** The event types this plugin owns. */
 export const runEvents = [

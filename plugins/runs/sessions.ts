@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto'
 import { and, desc, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
 import { type Database, GatewayError, type Principal, type Transaction } from 'portico'
+import { beginning, storable } from 'portico/plugins/database'
 import type { RunInput, RunSpec, Session, SessionMessage } from './contract.ts'
 import { dropOldestMessages } from './ending.ts'
 import { toSession } from './rows.ts'
 import { type MessageRow, messages, runs, type SessionRow, sessions } from './schema.ts'
-import { beginning, storable } from './storable.ts'
 
 /** How much is kept. */
 export interface SessionBounds {

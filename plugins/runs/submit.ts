@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { and, eq, inArray, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
+import { storableJson } from 'portico/plugins/database'
 import type { Models } from 'portico/plugins/models'
 import type { RunsConfig } from './config.ts'
 import { type AgentSource, type Run, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
@@ -9,7 +10,6 @@ import type { HeldRun, PublishRunEvent, Records } from './record.ts'
 import { findRun, ownRun, toRun } from './rows.ts'
 import { activeStates, dependencies, runs, type SessionRow } from './schema.ts'
 import type { Sessions } from './sessions.ts'
-import { storableJson } from './storable.ts'
 
 /** What it works with. */
 export interface SubmitOptions {

@@ -2,6 +2,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { GatewayError, type Logger } from 'portico'
 import type { Approval, ApprovalKind, ApprovalRequest, Approvals } from 'portico/plugins/approvals'
+import { storableJson } from 'portico/plugins/database'
 import { isToolSuspended, type ListedTool, type ToolContext, type ToolRegistry, type ToolResult, ToolSuspended } from 'portico/plugins/tools'
 import type { Workspace } from 'portico/plugins/workspace'
 import { type RunState, type Runs, runProgress } from './contract.ts'
@@ -9,7 +10,6 @@ import type { Hub, Topic } from './hub.ts'
 import type { AskedCall, ModelCalls } from './model-call.ts'
 import { Rejected } from './reasons.ts'
 import type { Fact, HeldRun, PublishRunEvent, Records } from './record.ts'
-import { storableJson } from './storable.ts'
 
 /** Tool calls of one answer that are made; the rest are refused. */
 const maxCalls = 32
