@@ -142,17 +142,6 @@ export function createQueue({ db, records, owner }: QueueOptions) {
         .set({ leaseUntil: records.leased })
         .where(and(inArray(runs.id, [...ids]), eq(runs.state, 'queued')))
     },
-
-    /** Those of one process that are queued or at work; for tests and numbers. */
-    async counts(): Promise<{ queued: number; running: number; awaiting: number }> {
-      const rows = await db
-        .select({ state: runs.state, count: sql<number>`count(*)::int` })
-        .from(runs)
-        .where(inArray(runs.state, ['queued', 'running', 'awaiting_approval']))
-        .groupBy(runs.state)
-      const of = (state: string) => rows.find((row) => row.state === state)?.count ?? 0
-      return { queued: of('queued'), running: of('running'), awaiting: of('awaiting_approval') }
-    },
   }
 }
 

@@ -8,6 +8,7 @@ import type { Run, RunError, RunListener } from './contract.ts'
 import type { Fact, HeldRun, Records } from './record.ts'
 import { findRun, toRun } from './rows.ts'
 import { activeStates, dependencies, messages, runs, sessions } from './schema.ts'
+import { dropOldestMessages } from './sessions.ts'
 
 /** What an end is. `text`: what there is of the answer. */
 export type Ending = { readonly text?: string; readonly model?: string } & (
@@ -48,7 +49,7 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
       await dropOldestMessages(tx, run.sessionId, maxMessages)
     }
     await tx.update(sessions).set({ updatedAt: now }).where(eq(sessions.id, run.sessionId))
-    if (run.parentId !== null) await wakeParent(tx, run.parentId)
+    if (run.parentId !== null) await wake(tx, run.parentId)
     const told = listeners()
     const over = told.length > 0 ? await findRun(tx, run.id) : undefined
     if (over) for (const listener of told) await listener.ended(over, tx)
@@ -111,7 +112,7 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
     /** Tells who waits; runs that can never begin any more, because they needed this one completed, fail. */
     async fellThrough(runId: string, ending: Ending): Promise<void> {
       onEnd(runId)
-      if (ending.state !== 'completed') await self.failDependents(runId, `${ending.state}`)
+      if (ending.state !== 'completed') await self.failDependents(runId, ending.state)
     },
 
     /** Fails the runs that wait for one that did not complete. */
@@ -132,17 +133,11 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
 }
 
 /** A run that waits goes on: an approval was decided, or a child ended. */
-export async function wakeParent(tx: Transaction, runId: string): Promise<void> {
+export async function wake(tx: Transaction, runId: string): Promise<void> {
   // Locked first, so that a run which is just about to wait sees what was decided.
   await tx.select({ id: runs.id }).from(runs).where(eq(runs.id, runId)).for('update')
   await tx
     .update(runs)
     .set({ state: 'queued' })
     .where(and(eq(runs.id, runId), eq(runs.state, 'awaiting_approval')))
-}
-
-/** A session keeps its newest messages. */
-export async function dropOldestMessages(tx: Transaction, sessionId: string, maxMessages: number): Promise<void> {
-  const surplus = sql`(select id from runs_messages where session_id = ${sessionId} order by id desc limit 1 offset ${maxMessages})`
-  await tx.delete(messages).where(and(eq(messages.sessionId, sessionId), sql`${messages.id} <= ${surplus}`))
 }

@@ -1,6 +1,6 @@
 /** Works on runs: takes them from the queue as far as there is room, keeps their leases, ends them, and lets go of them when the gateway stops. */
 import { sql } from 'drizzle-orm'
-import { type Clock, GatewayError, isGatewayError, type Logger } from 'portico'
+import { type Clock, GatewayError, type Logger } from 'portico'
 import type { Queue } from './claim.ts'
 import type { Run } from './contract.ts'
 import type { Ending, Endings } from './ending.ts'
@@ -228,9 +228,6 @@ export function createExecutor(options: ExecutorOptions) {
     drop(id: string): void {
       executions.get(id)?.abort.abort(new LeaseLost(id))
     },
-    get active(): number {
-      return executions.size
-    },
     /** Lets go of everything: queued runs go on elsewhere, or when the gateway is started again. */
     async stop(): Promise<void> {
       const all = [...executions.values()]
@@ -240,9 +237,4 @@ export function createExecutor(options: ExecutorOptions) {
       await pumping?.catch(() => undefined)
     },
   }
-}
-
-/** True for an error that says that the database is away. */
-export function saysAway(isConnectionError: (error: unknown) => boolean) {
-  return (error: unknown) => isConnectionError(error) || (isGatewayError(error) && error.code === 'database_unavailable')
 }

@@ -3,7 +3,7 @@ import { and, inArray, isNotNull, lt, sql } from 'drizzle-orm'
 import type { Clock, Database, Logger, Transaction } from 'portico'
 import { sessionExpired } from './contract.ts'
 import type { PublishRunEvent } from './record.ts'
-import { entries, runs, sessions } from './schema.ts'
+import { runs, sessions } from './schema.ts'
 import type { Sessions } from './sessions.ts'
 
 /** What it works with. */
@@ -64,10 +64,7 @@ export async function sweepOnce({ db, clock, sessions: life, publish, retention,
       .for('update', { skipLocked: true })
     for (const { id } of rows) await forget(tx, id)
     const ids = rows.map(({ id }) => id)
-    if (ids.length > 0) {
-      await tx.delete(entries).where(inArray(entries.runId, ids))
-      await tx.delete(runs).where(inArray(runs.id, ids))
-    }
+    if (ids.length > 0) await tx.delete(runs).where(inArray(runs.id, ids))
     return ids.length
   })
   await db.execute(sql`

@@ -34,7 +34,6 @@ export interface Hub {
   poke(runId: string): void
   /** Resolves at the next poke, after `ms`, or when the signal aborts. Ask before you look, so that nothing is missed. */
   changed(runId: string, ms: number, signal: AbortSignal): Promise<void>
-  readonly size: number
 }
 
 /** Makes it. */
@@ -82,9 +81,6 @@ export function createHub(): Hub {
         if (others) others.add(wake)
         else waiting.set(runId, new Set([wake]))
       })
-    },
-    get size() {
-      return topics.size
     },
   }
   return hub

@@ -1,6 +1,6 @@
 /** The plugin `runs`: everything that executes. Durable runs of agents, the sessions they belong to, their queue, their record. */
 import { randomUUID } from 'node:crypto'
-import { definePlugin, isGatewayError } from 'portico'
+import { definePlugin, type Transaction } from 'portico'
 import { type Approval, approvalListeners, approvals } from 'portico/plugins/approvals'
 import { database } from 'portico/plugins/database'
 import { startListening } from 'portico/plugins/event-log'
@@ -10,12 +10,12 @@ import { workspace } from 'portico/plugins/workspace'
 import { createQueue } from './claim.ts'
 import { config } from './config.ts'
 import * as contract from './contract.ts'
-import { createEndings, wakeParent } from './ending.ts'
-import { createExecutor, saysAway } from './executor.ts'
+import { createEndings, wake } from './ending.ts'
+import { createExecutor } from './executor.ts'
 import { keepHouse } from './housekeeping.ts'
 import { createHub } from './hub.ts'
 import { createModelCalls } from './model-call.ts'
-import { createRecords, runEvents } from './record.ts'
+import { createRecords, entryEvents, runEvents } from './record.ts'
 import { runRoutes } from './routes.ts'
 import { findRun } from './rows.ts'
 import { dependencies, entries, messages, runs as runTable, sessions as sessionTable, shares } from './schema.ts'
@@ -49,11 +49,12 @@ export default definePlugin({
     const { approvals, database, models, toolRegistry: registry, workspace } = services
     const owner = randomUUID()
     const publish = ctx.publish
-    const isAway = saysAway(database.isConnectionError)
+    const isAway = database.isConnectionError
     const hub = createHub()
     const gone = new AbortController()
     const records = createRecords({ db, clock, signal: gone.signal, publish, isAway, lease: config.lease })
-    const forget: Parameters<typeof createSessions>[3] = async (tx, id) => {
+    /** What a run has left with others. */
+    const forget = async (tx: Transaction, id: string) => {
       await workspace.forget(id, tx)
       await approvals.forget(tx, id)
     }
@@ -88,13 +89,11 @@ export default definePlugin({
     })
 
     // Whoever holds a run writes its record; here is heard what other processes wrote.
-    const heard = [contract.runStarted, contract.runStep, contract.runToolCall, contract.runToolResult, contract.runAwaitingApproval] as const
-    const ends = [contract.runCompleted, contract.runFailed, contract.runCancelled, contract.runRejected] as const
-    for (const ref of [...heard, ...ends]) ctx.on(ref as typeof contract.runStarted, ({ data }) => hub.poke(data.runId))
+    for (const ref of entryEvents) ctx.on(ref as typeof contract.runStarted, ({ data }) => hub.poke(data.runId))
 
     ctx.add(approvalListeners, {
       async resolved({ runId }: Approval, tx) {
-        await wakeParent(tx, runId)
+        await wake(tx, runId)
         database.afterCommit(tx, () => {
           executor.wake()
           tell('')
@@ -107,7 +106,7 @@ export default definePlugin({
     })
 
     const service = createService({
-      ...{ db, clock, records, endings, executor, sessions, hub, approvals, workspace, submit, watch, tell },
+      ...{ db, clock, records, endings, executor, sessions, hub, forget, submit, watch, tell },
     })
     return {
       services: { runs: service },
@@ -119,9 +118,7 @@ export default definePlugin({
           ctx.defer(await startListening(database, channel, onNotify, log))
         }
         await executor.start()
-        keepHouse({ db, clock, log, sessions, publish, forget, isAway, retention: config.retention, signal }).catch((error: unknown) => {
-          if (!isGatewayError(error)) log.error('Housekeeping of runs ended', { error })
-        })
+        void keepHouse({ db, clock, log, sessions, publish, forget, isAway, retention: config.retention, signal })
       },
     }
   },

@@ -3,7 +3,7 @@ import type { ModelMessage, ToolSet } from 'ai'
 import { GatewayError, isGatewayError } from 'portico'
 import type { Models, ModelTarget } from 'portico/plugins/models'
 import type { ListedTool } from 'portico/plugins/tools'
-import type { BudgetKeeper, Run, RunSpec } from './contract.ts'
+import type { BudgetKeeper, BudgetRequest, Run, RunSpec } from './contract.ts'
 import { toLanguageModel } from './language-model.ts'
 
 /** The longest answer, in characters. What comes after is cut off, and the upstream left. */
@@ -80,14 +80,16 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
   }
 
   async function askOne(name: string, question: ModelQuestion): Promise<ModelAnswer> {
-    const { run, spec, messages, instructions, signal } = question
+    const { signal } = question
     const target = await models.resolve(name)
-    const inputCharacters =
-      instructions.length + messages.reduce((sum, { content }) => sum + (typeof content === 'string' ? content : JSON.stringify(content)).length, 0)
-    const request = { runId: run.id, principal: run.principal, model: name, inputCharacters, maxOutputTokens: spec.maxOutputTokens }
     const reserved: Awaited<ReturnType<BudgetKeeper['reserve']>>[] = []
     try {
-      for (const keeper of budgets()) reserved.push(await keeper.reserve(request, signal))
+      const keepers = budgets()
+      // Measured only for whoever asks: it reads all that is sent.
+      if (keepers.length > 0) {
+        const request = toRequest(name, question)
+        for (const keeper of keepers) reserved.push(await keeper.reserve(request, signal))
+      }
       const answer = await stream(name, target, question)
       const { inputTokens, outputTokens } = answer
       const cost = reserved.length > 0 ? await models.prices.cost(target, { inputTokens, outputTokens }) : null
@@ -159,6 +161,12 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
       leaving.abort()
     }
   }
+}
+
+function toRequest(model: string, { run, spec, instructions, messages }: ModelQuestion): BudgetRequest {
+  const characters = messages.map(({ content }) => (typeof content === 'string' ? content : JSON.stringify(content)).length)
+  const inputCharacters = characters.reduce((sum, each) => sum + each, instructions.length)
+  return { runId: run.id, principal: run.principal, model, inputCharacters, maxOutputTokens: spec.maxOutputTokens }
 }
 
 function said(text: string): ModelMessage {

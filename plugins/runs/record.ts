@@ -24,11 +24,13 @@ import {
 import { readEntries } from './rows.ts'
 import { entries, runs } from './schema.ts'
 
-/** The event types this plugin owns. */
-export const runEvents = [
-  ...[runQueued, runStarted, runStep, runToolCall, runToolResult, runAwaitingApproval, runCompleted, runFailed, runCancelled, runRejected],
-  ...[runProgress, messageStreaming, sessionCreated, sessionExpired],
+/** Those of entries: each is published with its entry. */
+export const entryEvents = [
+  ...[runQueued, runStarted, runStep, runToolCall, runToolResult],
+  ...[runAwaitingApproval, runCompleted, runFailed, runCancelled, runRejected],
 ] as const
+/** The event types this plugin owns. */
+export const runEvents = [...entryEvents, runProgress, messageStreaming, sessionCreated, sessionExpired] as const
 /** How they are published. */
 export type PublishRunEvent = PluginContext<unknown, typeof runEvents>['publish']
 

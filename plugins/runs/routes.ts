@@ -3,14 +3,13 @@ import { createHash } from 'node:crypto'
 import { admin, contextOf, GatewayError, guard, type Logger, type Principal, type RouteGroup, rpc, type Static, t } from 'portico'
 import type { Workspace } from 'portico/plugins/workspace'
 import type { Run, RunFilter, RunMode, RunState, RunSubmission, Runs } from './contract.ts'
+import { maxEntries } from './rows.ts'
 import { openRunStream } from './stream.ts'
 import * as views from './views.ts'
 
 const tags = ['runs']
 /** Characters of JSON that one page of events or of a transcript holds; a single entry may be longer. */
 const pageCharacters = 4_000_000
-/** Entries that the service gives at once. */
-const pageEntries = 1_000
 const maxMetadata = 16_000
 
 const idOf = (description: string) => t.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', description })
@@ -142,7 +141,7 @@ function readRoutes(runs: Runs): RouteGroup {
         async ({ params, query, principal }) => {
           const entries = await runs.entries(params.id, principal, query.since_seq)
           const events = firstPage(entries.map((entry) => views.toEntryView(params.id, entry)))
-          const has_more = events.length < entries.length || entries.length >= pageEntries
+          const has_more = events.length < entries.length || entries.length >= maxEntries
           return { object: 'list' as const, run_id: params.id, events, total: events.length, has_more }
         },
         {
@@ -271,13 +270,13 @@ function stopRoutes(runs: Runs): RouteGroup {
       '/v1/estop',
       async ({ principal }) => {
         const ids = await runs.cancelAll(`Emergency stop by ${principal.id}.`)
-        return { emergency_stop: true, cancelled_count: ids.length, cancelled_ids: ids.slice(0, pageEntries) }
+        return { emergency_stop: true, cancelled_count: ids.length, cancelled_ids: ids.slice(0, maxEntries) }
       },
       {
         response: t.Object({
           emergency_stop: t.Boolean(),
           cancelled_count: t.Integer(),
-          cancelled_ids: t.Array(t.String(), { description: `The first ${pageEntries}` }),
+          cancelled_ids: t.Array(t.String(), { description: `The first ${maxEntries}` }),
         }),
         detail: { operationId: 'emergencyStop', summary: 'Cancel every run of everybody', tags },
       },
@@ -348,7 +347,7 @@ async function transcriptOf(runs: Runs, run: Run, principal: Principal): Promise
     said.push(...page.flatMap((entry) => views.toTranscript(entry) ?? []))
     const entries = firstPage(said)
     if (entries.length < said.length) return { entries, truncated: true }
-    if (page.length < pageEntries) return { entries, truncated: false }
+    if (page.length < maxEntries) return { entries, truncated: false }
     since = page.at(-1)?.seq ?? since
   }
 }

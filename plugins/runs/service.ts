@@ -1,8 +1,6 @@
 /** The service `runs`: what callers may do with runs, each only with their own. */
 import { and, asc, desc, eq, inArray, lt, type SQL, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, hasScope, type Principal, type Transaction } from 'portico'
-import type { Approvals } from 'portico/plugins/approvals'
-import type { Workspace } from 'portico/plugins/workspace'
 import type { Run, RunFilter, RunMode, RunSubmission, Runs } from './contract.ts'
 import type { Endings } from './ending.ts'
 import type { Executor } from './executor.ts'
@@ -22,8 +20,8 @@ export interface ServiceOptions {
   readonly executor: Executor
   readonly sessions: Sessions
   readonly hub: Hub
-  readonly approvals: Approvals
-  readonly workspace: Workspace
+  /** Forgets what a run has left with others. */
+  forget(tx: Transaction, runId: string): Promise<void>
   submit(submission: RunSubmission): Promise<Run>
   watch: Runs['watch']
   /** Tells other processes that a run was ended. */
@@ -37,7 +35,7 @@ const batch = 500
 
 /** Makes it. */
 export function createService(options: ServiceOptions): Runs {
-  const { db, records, endings, executor, sessions, hub, approvals, workspace, submit, watch, tell } = options
+  const { db, records, endings, executor, sessions, hub, forget, submit, watch, tell } = options
 
   async function cancelOne(id: string, reason: string): Promise<boolean> {
     const wasHere = await executor.cancel(id, reason, grace)
@@ -49,7 +47,7 @@ export function createService(options: ServiceOptions): Runs {
     return done || wasHere
   }
 
-  /** A run with all that came of it and is not over, the deepest first: a parent is not woken by the end of its child. */
+  /** Of a run and all that came of it those that are not over, parents first: one would take the end of its child for an answer. */
   async function family(id: string): Promise<string[]> {
     const { rows } = await db.execute<{ id: string }>(sql`
       with recursive family as (
@@ -71,10 +69,9 @@ export function createService(options: ServiceOptions): Runs {
     return row?.state === 'cancelled'
   }
 
-  async function forget(id: string): Promise<void> {
+  async function erase(id: string): Promise<void> {
     await db.transaction(async (tx) => {
-      await workspace.forget(id, tx)
-      await approvals.forget(tx, id)
+      await forget(tx, id)
       await tx.execute(sql`delete from runs_messages where run_id = ${id}`)
       await tx.delete(runs).where(eq(runs.id, id))
     })
@@ -127,7 +124,6 @@ export function createService(options: ServiceOptions): Runs {
 
     async cancel(id, principal, { reason = 'It was cancelled.', cascade = true } = {}) {
       const run = await ownRun(db, id, principal)
-      // The parent first: it would take the end of its child for an answer.
       const ids = cascade ? await family(id) : isOver(run.state) ? [] : [id]
       return cancelAllOf(ids, reason)
     },
@@ -163,7 +159,7 @@ export function createService(options: ServiceOptions): Runs {
     async delete(id, principal) {
       const run = await ownRun(db, id, principal)
       if (!isOver(run.state)) await self.cancel(id, principal, { reason: 'It was deleted.' })
-      await forget(id)
+      await erase(id)
       await endings.failDependents(id, 'deleted')
       hub.poke(id)
     },

@@ -4,9 +4,8 @@ import { and, desc, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
 import { type Database, GatewayError, type Principal, type Transaction } from 'portico'
 import { beginning, storable } from 'portico/plugins/database'
 import type { RunInput, RunSpec, Session, SessionMessage } from './contract.ts'
-import { dropOldestMessages } from './ending.ts'
 import { toSession } from './rows.ts'
-import { type MessageRow, messages, runs, type SessionRow, sessions } from './schema.ts'
+import { activeStates, type MessageRow, messages, runs, type SessionRow, sessions } from './schema.ts'
 
 /** How much is kept. */
 export interface SessionBounds {
@@ -169,12 +168,18 @@ export function createSessions(
   }
 }
 
+/** A session keeps its newest messages. */
+export async function dropOldestMessages(tx: Transaction, sessionId: string, maxMessages: number): Promise<void> {
+  const surplus = sql`(select id from runs_messages where session_id = ${sessionId} order by id desc limit 1 offset ${maxMessages})`
+  await tx.delete(messages).where(and(eq(messages.sessionId, sessionId), sql`${messages.id} <= ${surplus}`))
+}
+
 /** The session's runs that are not over. */
 export async function activeRuns(db: Database | Transaction, sessionId: string): Promise<{ id: string; state: string }[]> {
   return db
     .select({ id: runs.id, state: runs.state })
     .from(runs)
-    .where(and(eq(runs.sessionId, sessionId), inArray(runs.state, ['queued', 'running', 'awaiting_approval'])))
+    .where(and(eq(runs.sessionId, sessionId), inArray(runs.state, [...activeStates])))
     .orderBy(runs.seq)
 }
 

@@ -92,7 +92,7 @@ export function createToolCalls({ registry, approvals, workspace, records, model
 
     const decision = async (kind: ApprovalKind, args: unknown, question: string): Promise<'go' | Gate | ToolResult> => {
       const gate = { call, request: { kind, callId: call, title: tool.name, arguments: args, question } }
-      const approval = find(await decided(), kind, call, args)
+      const approval = findApproval(await decided(), kind, call, args)
       if (!approval || approval.state === 'pending') return gate
       if (approval.state === 'approved') return 'go'
       if (approval.state === 'expired') throw expired(approval)
@@ -141,7 +141,7 @@ export function createToolCalls({ registry, approvals, workspace, records, model
       async ask(question, choices) {
         const callId = `${call}#${++count}`
         const args = { question, choices }
-        const approval = find(await decided(), 'question', callId, args)
+        const approval = findApproval(await decided(), 'question', callId, args)
         if (approval?.state === 'approved') return approval.answer ?? ''
         if (approval?.state === 'expired') throw expired(approval)
         if (approval?.state === 'denied') throw new GatewayError('forbidden', `The person did not answer${approval.comment ? `: ${approval.comment}` : '.'}`)
@@ -203,7 +203,8 @@ function refused(message: string): ToolResult {
   return { isError: true, code: 'forbidden', parts: [{ type: 'text', text: `forbidden: ${message}` }] }
 }
 
-function find(approvals: readonly Approval[], kind: ApprovalKind, callId: string, args: unknown): Approval | undefined {
+/** What was decided, or is asked, last about exactly this; `callId` null = about no call. */
+export function findApproval(approvals: readonly Approval[], kind: ApprovalKind, callId: string | null, args: unknown): Approval | undefined {
   const exact = storableJson(args)
   return approvals.findLast((each) => each.kind === kind && each.callId === callId && each.state !== 'withdrawn' && isDeepStrictEqual(each.arguments, exact))
 }

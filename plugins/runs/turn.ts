@@ -1,39 +1,25 @@
 /** The turn loop: model call, tool calls, model call … until the model is done. It knows only the run's record, so it begins anywhere: after a crash, after a decision. */
 import { inArray, sql } from 'drizzle-orm'
-import type { Logger } from 'portico'
-import type { Approvals } from 'portico/plugins/approvals'
 import type { Models } from 'portico/plugins/models'
-import type { ToolRegistry } from 'portico/plugins/tools'
-import type { Artifact, Workspace } from 'portico/plugins/workspace'
-import { messageStreaming, type Run, type RunState, type Runs } from './contract.ts'
+import type { Artifact } from 'portico/plugins/workspace'
+import { messageStreaming, type Run } from './contract.ts'
 import { toInstructions, toMessages } from './conversation.ts'
 import type { Ending, Endings } from './ending.ts'
-import type { Hub, Topic } from './hub.ts'
-import type { ModelCalls } from './model-call.ts'
+import type { Topic } from './hub.ts'
 import { Rejected, RunFailure } from './reasons.ts'
-import type { HeldRun, PublishRunEvent, Records } from './record.ts'
+import type { HeldRun } from './record.ts'
 import { isOver, runs } from './schema.ts'
 import type { Sessions } from './sessions.ts'
-import { createToolCalls, expired, type Gate, offeredTools, openCalls, type Work } from './tool-calls.ts'
+import { createToolCalls, expired, findApproval, type Gate, offeredTools, openCalls, type ToolCallsOptions, type Work } from './tool-calls.ts'
 
 /** Times that a run is begun anew without getting any further. */
 const maxStarts = 5
 
 /** What it works with. */
-export interface TurnsOptions {
-  readonly records: Records
+export interface TurnsOptions extends ToolCallsOptions {
   readonly endings: Endings
   readonly sessions: Sessions
-  readonly approvals: Approvals
-  readonly workspace: Workspace
-  readonly registry: ToolRegistry
   readonly models: Models
-  readonly modelCalls: ModelCalls
-  readonly hub: Hub
-  readonly watch: Runs['watch']
-  stateOf(runId: string): Promise<RunState | undefined>
-  readonly log: Logger
-  readonly publish: PublishRunEvent
 }
 
 /** Makes the loop. */
@@ -114,9 +100,7 @@ export function createTurns(options: TurnsOptions) {
     const staged = (await records.durably(() => workspace.artifacts(id))).filter(({ state }) => state === 'staged')
     if (staged.length === 0) return undefined
     const files = staged.map(({ path, change, before, after }) => ({ path, change, before, after }))
-    const known = (await records.durably(() => approvals.ofRun(id))).findLast(
-      ({ kind, state, arguments: args }) => kind === 'artifacts' && state !== 'withdrawn' && JSON.stringify(sorted(args)) === JSON.stringify(sorted(files)),
-    )
+    const known = findApproval(await records.durably(() => approvals.ofRun(id)), 'artifacts', null, files)
     if (!known || known.state === 'pending') return { call: 'artifacts', request: { kind: 'artifacts', title: titleOf(staged), arguments: files } }
     if (known.state === 'expired') throw expired(known)
     if (known.state === 'denied') throw new Rejected(`${known.decidedBy ?? 'Nobody'} did not want the files${known.comment ? `: ${known.comment}` : '.'}`)
@@ -199,15 +183,6 @@ function refusePoison({ entries }: HeldRun): void {
 
 function titleOf(artifacts: readonly Artifact[]): string {
   return artifacts.length === 1 ? (artifacts[0] as Artifact).path : `${artifacts.length} files`
-}
-
-function sorted(files: unknown): unknown {
-  return (files as { path: string; change: string; before: string | null; after: string | null }[]).map(({ path, change, before, after }) => [
-    path,
-    change,
-    before,
-    after,
-  ])
 }
 
 /** How a run that stopped before its end ends. */
