@@ -1,5 +1,5 @@
 /** The agents that there are: of the config, of the API, and `default`. Runs get theirs from here. */
-import { asc, eq } from 'drizzle-orm'
+import { eq } from 'drizzle-orm'
 import { type Database, GatewayError, nearestName, type PluginContext } from 'portico'
 import type { AgentSource, RunSpec } from 'portico/plugins/runs'
 import { type Agent, type AgentSpec, type Agents, agentAdded, agentRemoved } from './contract.ts'
@@ -22,31 +22,23 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
   const ofConfig = (id: string): Agent | undefined =>
     Object.hasOwn(configured(), id) ? { id, source: 'config', ...(configured()[id] as AgentSpec) } : undefined
 
-  /** Those of the table, until one of them changes. */
+  /** Those of the table, by id, until one of them changes. */
   let known: Promise<Map<string, Agent>> | undefined
-  async function ofTable(id: string): Promise<Agent | undefined> {
-    const asked = known ?? read()
-    known = asked
-    return (await asked).get(id)
+  const forgetKnown = () => {
+    known = undefined
   }
 
   async function read(): Promise<Map<string, Agent>> {
-    try {
-      const rows = await db.select().from(table)
-      return new Map(rows.map(({ id, spec }) => [id, { id, source: 'api', ...spec }]))
-    } catch (error) {
-      known = undefined
-      throw error
-    }
+    const rows = await db.select().from(table)
+    return new Map(rows.map(({ id, spec }) => [id, { id, source: 'api', ...spec }]))
   }
 
-  /** After a change made here, once it is committed. */
-  async function changed<T>(change: () => Promise<T>): Promise<T> {
-    try {
-      return await change()
-    } finally {
-      known = undefined
-    }
+  async function ofTable(id: string): Promise<Agent | undefined> {
+    known ??= read().catch((error: unknown) => {
+      forgetKnown()
+      throw error
+    })
+    return (await known).get(id)
   }
 
   /** @throws GatewayError when it is not one of the API's */
@@ -78,21 +70,18 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
 
   const self = {
     async list(): Promise<Agent[]> {
-      const rows = await db.select().from(table).orderBy(asc(table.id))
-      const mine = Object.keys(configured())
-      const made = rows.filter(({ id }) => !mine.includes(id)).map(({ id, spec }): Agent => ({ id, source: 'api', ...spec }))
-      const all = [...mine.map((id) => ofConfig(id) as Agent), ...made]
-      if (!all.some(({ id }) => id === 'default')) all.push(preset)
+      const mine = Object.keys(configured()).map((id) => ofConfig(id) as Agent)
+      const made = [...(await read()).values()].filter(({ id }) => !ofConfig(id))
+      const all = [...mine, ...made]
+      if (!all.some(({ id }) => id === 'default')) all.push(builtIn)
       return all.sort((a, b) => (a.id < b.id ? -1 : 1))
     },
 
     /** Somebody has changed some: they are read anew when they are asked for. */
-    changed: () => {
-      known = undefined
-    },
+    changed: forgetKnown,
 
     /** That of the config beats one of the API. */
-    find: async (id: string): Promise<Agent | undefined> => ofConfig(id) ?? (await ofTable(id)) ?? (id === 'default' ? preset : undefined),
+    find: async (id: string): Promise<Agent | undefined> => ofConfig(id) ?? (await ofTable(id)) ?? (id === 'default' ? builtIn : undefined),
 
     /** @throws GatewayError `not_found` */
     async get(id: string): Promise<Agent> {
@@ -106,13 +95,13 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
       await refuseUnknownSubAgents(id, spec)
       if ((await self.list()).length >= maxAgents) throw new GatewayError('unprocessable', `There are ${maxAgents} agents already: delete some.`)
       const now = new Date(clock.now())
-      await changed(() =>
-        db.transaction(async (tx) => {
+      await db
+        .transaction(async (tx) => {
           const made = await tx.insert(table).values({ id, spec, createdBy: by, createdAt: now, updatedAt: now }).onConflictDoNothing().returning()
           if (made.length === 0) throw new GatewayError('conflict', `There is an agent "${id}" already: change it with PATCH.`, { param: 'id' })
           await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
-        }),
-      )
+        })
+        .finally(forgetKnown)
       return { id, source: 'api', ...spec }
     },
 
@@ -120,8 +109,8 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
       const { id: _, source: __, ...before } = await changeable(id)
       const spec = { ...before, ...patch }
       await refuseUnknownSubAgents(id, spec)
-      await changed(() =>
-        db.transaction(async (tx) => {
+      await db
+        .transaction(async (tx) => {
           const changed = await tx
             .update(table)
             .set({ spec, updatedAt: new Date(clock.now()) })
@@ -129,19 +118,19 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
             .returning()
           if (changed.length === 0) throw await unknown(id)
           await publish(agentAdded, { agent: id, source: 'api' }, { tx, subject: id })
-        }),
-      )
+        })
+        .finally(forgetKnown)
       return { id, source: 'api', ...spec }
     },
 
     async remove(id: string): Promise<Agent> {
       const found = await changeable(id)
-      await changed(() =>
-        db.transaction(async (tx) => {
+      await db
+        .transaction(async (tx) => {
           const gone = await tx.delete(table).where(eq(table.id, id)).returning()
           if (gone.length > 0) await publish(agentRemoved, { agent: id, source: 'api' }, { tx, subject: id })
-        }),
-      )
+        })
+        .finally(forgetKnown)
       return found
     },
   } satisfies Agents & Record<string, unknown>
@@ -149,14 +138,14 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
 }
 
 /** What there is when nobody says otherwise: all of it as `[runs]` has it. */
-const preset: Agent = { id: 'default', source: 'config', description: 'Made of [runs]', fallbacks: [], instructions: '', tools: [], subAgents: [] }
+const builtIn: Agent = { id: 'default', source: 'config', description: 'Made of [runs]', fallbacks: [], instructions: '', tools: [], subAgents: [] }
 
 /** Agents as runs take them. What an agent does not say, `preset`, the agent of `[runs]`, does. */
 export function toSource(find: (id: string) => Promise<Agent | undefined>): AgentSource {
   return {
     async find(id, _, preset): Promise<RunSpec | undefined> {
       const agent = await find(id)
-      if (!agent || (id === 'default' && agent.description === 'Made of [runs]')) return undefined
+      if (!agent || agent === builtIn) return undefined
       const { description: _description, source: _source, id: _id, subAgents, tools, instructions, ...rest } = agent
       const callable = await Promise.all(subAgents.map(find))
       const known = callable.flatMap((each) => (each ? `- ${each.id}: ${each.description || 'no description'}` : []))
