@@ -4,7 +4,7 @@ import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
 import { databases } from '../../test/fixtures/stores.ts'
 import { until } from '../../test/fixtures/until.ts'
-import { hashOf, toCanonicalJson } from './canonical.ts'
+import { canonicalHash, toCanonicalJson } from './canonical.ts'
 import { type Approval, type ApprovalRequest, type Approvals, approvalListeners, approvals as ref } from './contract.ts'
 
 const day = 86_400_000
@@ -17,8 +17,8 @@ describe('canonical JSON', () => {
   })
 
   test('is the same for the same arguments, whatever their order', () => {
-    expect(hashOf({ a: 1, b: { d: [1, 2], c: null } })).toBe(hashOf({ b: { c: null, d: [1, 2] }, a: 1 }))
-    expect(hashOf({ a: [1, 2] })).not.toBe(hashOf({ a: [2, 1] }))
+    expect(canonicalHash({ a: 1, b: { d: [1, 2], c: null } })).toBe(canonicalHash({ b: { c: null, d: [1, 2] }, a: 1 }))
+    expect(canonicalHash({ a: [1, 2] })).not.toBe(canonicalHash({ a: [2, 1] }))
   })
 })
 

@@ -3,7 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { and, asc, desc, eq, gt, isNull, lt, lte, min, or, type SQL, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, hasScope, type Logger, type PluginContext, type Principal, type Transaction } from 'portico'
 import { storable, storableJson } from 'portico/plugins/database'
-import { hashOf } from './canonical.ts'
+import { canonicalHash } from './canonical.ts'
 import {
   type Approval,
   type ApprovalDecision,
@@ -100,7 +100,7 @@ export function createApprovals(options: ApprovalsOptions): Approvals & { expire
   return {
     async request(tx, { runId, owner, kind, callId, title, arguments: args, question, choices = [], deadline: own = deadline }) {
       const exact = storableJson(args ?? null)
-      const argumentsHash = hashOf(exact)
+      const argumentsHash = canonicalHash(exact)
       const isSame = and(eq(approvals.runId, runId), eq(approvals.kind, kind), callId === undefined ? isNull(approvals.callId) : eq(approvals.callId, callId))
       const [known] = await tx.select().from(approvals).where(and(isSame, isPending)).for('update')
       if (known?.argumentsHash === argumentsHash) return toApproval(known)

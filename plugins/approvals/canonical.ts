@@ -11,6 +11,6 @@ export function toCanonicalJson(value: unknown): string {
 }
 
 /** SHA-256 of the canonical form, hex. */
-export function hashOf(value: unknown): string {
+export function canonicalHash(value: unknown): string {
   return createHash('sha256').update(toCanonicalJson(value)).digest('hex')
 }

@@ -1,6 +1,8 @@
 /** What other plugins may know of approvals: the gates at which runs wait, how they are asked for, and who is told when one is decided. */
 import { defineEvent, defineScope, defineService, defineSlot, type Principal, rpc, type Transaction, t } from 'portico'
 
+export { canonicalHash } from './canonical.ts'
+
 /** Who decides approvals. Keys made for a person have it; agents never do, whatever their key says. */
 export const approve = defineScope('approve', 'Decide approvals')
 

@@ -1,20 +1,18 @@
 /** `/v1/runs` and `/v1/estop`: the dialect of AgentZero's gateway (research, seed 4) over the service `runs`. */
-import { createHash } from 'node:crypto'
 import { admin, contextOf, GatewayError, guard, type Logger, type Principal, type RouteGroup, rpc, type Static, t } from 'portico'
+import { canonicalHash } from 'portico/plugins/approvals'
 import type { Workspace } from 'portico/plugins/workspace'
+import { artifactRoutes } from './artifacts.ts'
 import type { Run, RunFilter, RunMode, RunState, RunSubmission, Runs } from './contract.ts'
+import { id, idOf, runParams, tags } from './params.ts'
 import { maxEntries } from './rows.ts'
 import { openRunStream } from './stream.ts'
 import * as views from './views.ts'
 
-const tags = ['runs']
 /** Characters of JSON that one page of events or of a transcript holds; a single entry may be longer. */
 const pageCharacters = 4_000_000
 const maxMetadata = 16_000
 
-const idOf = (description: string) => t.String({ pattern: '^[A-Za-z0-9_-]{1,100}$', description })
-const id = idOf('run_…')
-const runParams = t.Object({ id })
 const agent = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}$' })
 const sessionKey = t.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}$', description: 'sess_…, or a name of your own; absent = a new session' })
 
@@ -195,47 +193,6 @@ function endRoutes(runs: Runs): RouteGroup {
   )
 }
 
-function artifactRoutes(runs: Runs, workspace: Workspace): RouteGroup {
-  const artifacts = t.Object({ artifacts: t.Array(views.artifactView) })
-  return guard(rpc, (app) =>
-    app
-      .get(
-        '/v1/runs/:id/artifacts',
-        async ({ params, principal }) => {
-          const run = await runs.get(params.id, principal)
-          return { artifacts: (await workspace.artifacts(run.id)).map(views.toArtifactView) }
-        },
-        { params: runParams, response: artifacts, detail: { operationId: 'listRunArtifacts', summary: 'The files that a run wants to write, or wrote', tags } },
-      )
-      .get(
-        '/v1/runs/:id/artifacts/:artifactId/patch',
-        async ({ params, principal }) => {
-          const run = await runs.get(params.id, principal)
-          return new Response(await workspace.patch(run.id, params.artifactId), { headers: { 'content-type': 'text/x-diff; charset=utf-8' } })
-        },
-        {
-          params: t.Object({ id, artifactId: idOf('art_…') }),
-          detail: {
-            ...{ operationId: 'getRunArtifactPatch', summary: 'One of these files as a unified diff', tags },
-            responses: { 200: { description: 'The diff; of a binary file its hashes', content: { 'text/x-diff': { schema: { type: 'string' as const } } } } },
-          },
-        },
-      )
-      .post(
-        '/v1/runs/:id/artifacts/undo',
-        async ({ params, principal }) => {
-          const run = await runs.get(params.id, principal)
-          return { artifacts: (await workspace.undo(run.id)).map(views.toArtifactView) }
-        },
-        {
-          params: runParams,
-          response: artifacts,
-          detail: { operationId: 'undoRunArtifacts', summary: 'Put back what stood there before a run’s files were written', tags },
-        },
-      ),
-  )
-}
-
 function streamRoutes(runs: Runs, log: Logger): RouteGroup {
   return guard(
     rpc,
@@ -294,7 +251,7 @@ async function submit(runs: Runs, body: Static<typeof submission>, request: Requ
     input: { text: message, images, context: context === '' ? undefined : typeof context === 'string' ? [context] : context },
     ...(model === undefined ? {} : { override: { model } }),
     ...(delay === undefined ? {} : { startAt: new Date(startedAt + delay) }),
-    ...(key === null ? {} : { idempotency: { key, hash: hashOf({ ...body, model }) } }),
+    ...(key === null ? {} : { idempotency: { key, hash: canonicalHash({ ...body, model }) } }),
     metadata: checkedMetadata({ ...body.metadata, ...(lane === undefined ? {} : { lane }) }),
   }
   const sessionKey = await sessionOf(runs, body, principal)
@@ -312,15 +269,6 @@ async function sessionOf(runs: Runs, { run_id: runId, session_key: key }: Static
 function checkedMetadata(metadata: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
   if (JSON.stringify(metadata).length <= maxMetadata) return metadata
   throw new GatewayError('validation_failed', `metadata: more than ${maxMetadata} characters as JSON; keep less with the run.`, { param: 'metadata' })
-}
-
-/** Of the same fields in whatever order. */
-function hashOf(body: object): string {
-  const ordered = (_: string, value: unknown) =>
-    typeof value === 'object' && value !== null && !Array.isArray(value)
-      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : value
-  return createHash('sha256').update(JSON.stringify(body, ordered)).digest('hex')
 }
 
 function toAccepted({ id, createdAt, sessionKey }: Run): Static<typeof accepted> {
