@@ -32,6 +32,9 @@ function createMemoryLog(steps: string[]) {
       lastId: async () => BigInt(records.length),
       read: () => ({ events: [], reached: BigInt(records.length), trimmed: 0n }),
       newest: async () => [],
+      batch: () => {
+        throw new Error('There is no SQL here')
+      },
       async stop() {
         steps.push('log stops')
       },

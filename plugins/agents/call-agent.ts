@@ -75,6 +75,7 @@ export function callAgent({ runs, publish, find }: CallAgentOptions): Tool {
 /** Says, with the child's end, that it is over. */
 export function childrenOf(publish: Publish): RunListener {
   return {
+    concerns: ({ parentId, metadata }) => parentId !== null && typeof metadata.parentSession === 'string',
     async ended({ id, parentId, state, principal, spec, metadata }, tx) {
       if (parentId === null || typeof metadata.parentSession !== 'string') return
       const about = { runId: parentId, sessionKey: metadata.parentSession, agent: spec.agent, childRunId: id }

@@ -70,7 +70,7 @@ export function createTurns({ runs, publish, model: preset, system }: TurnsOptio
         override: { model, ...(isDefault && system !== undefined ? { instructions: system } : {}) },
         ...(isDefault && preset !== undefined ? { preferredModel: preset } : {}),
         interactive: { signal: leaving.signal },
-        also: ({ sessionKey, model }, tx) =>
+        announce: ({ sessionKey, model }, tx) =>
           publish(
             messageReceived,
             { sessionKey, channelId, model, preview: beginning(text, previewLength) },
@@ -105,9 +105,10 @@ export function createTurns({ runs, publish, model: preset, system }: TurnsOptio
 /** Says, with the run's end, that an answer was given. */
 export function answersOf(publish: TurnsOptions['publish']): RunListener {
   return {
+    concerns: ({ metadata }) => typeof metadata.chat === 'string',
     async ended(run, tx) {
-      const { chat: channelId } = run.metadata
-      if (typeof channelId !== 'string' || run.result === null) return
+      if (run.result === null) return
+      const channelId = String(run.metadata.chat)
       const { inputTokens, outputTokens } = run.usage
       const finishReason = run.state === 'completed' ? (run.finishReason ?? 'stop') : run.state === 'cancelled' ? 'cancelled' : 'error'
       const about = { sessionKey: run.sessionKey, channelId, runId: run.id, model: run.model, preview: beginning(run.result, previewLength) }

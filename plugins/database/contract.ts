@@ -2,6 +2,7 @@
 import type pg from 'pg'
 import { defineService, type OpenDatabase, type Transaction } from 'portico'
 
+export { callOf, statement } from './statement.ts'
 export { beginning, storable, storableJson } from './storable.ts'
 
 /** A database served on this machine for this gateway alone. */

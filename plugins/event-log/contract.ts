@@ -1,5 +1,5 @@
 /** What other plugins may use of the event log: the past, and the cursors in it. */
-import { type DurableLog, defineService, type EventDelivery, GatewayError } from 'portico'
+import { type DurableLog, defineService, type EventDelivery, GatewayError, type Transaction } from 'portico'
 
 /** LISTEN, on a connection of its own that comes back by itself. */
 export { startListening } from './listen.ts'
@@ -27,6 +27,16 @@ export interface LogPage {
   readonly trimmed: bigint
 }
 
+/** Events that are to be written by an SQL function of yours, with what else it writes: one call of the database instead of a transaction round several. */
+export interface EventBatch {
+  /** `ctx.publish(ref, data, { tx })` with this gathers the event, checked as ever. It takes events and nothing else. */
+  readonly tx: Transaction
+  /** What was gathered, in order: JSON for the SQL function `event_log_put(jsonb)`, which yours calls. */
+  json(): string
+  /** To be called once they are committed: they are delivered then, otherwise some seconds later. */
+  committed(): void
+}
+
 /** The log: what the kernel writes to, and what those who show the past read. */
 export interface EventLog extends DurableLog {
   /** The id of the last event that was delivered here; 0 = none. */
@@ -37,6 +47,8 @@ export interface EventLog extends DurableLog {
   read(position: bigint, filter: LogFilter): LogPage | Promise<LogPage>
   /** The newest events that pass the filter, newest first: of the last 50,000 or more, at most a megabyte. */
   newest(limit: number, filter: LogFilter): Promise<readonly LoggedEvent[]>
+  /** Gathers events for an SQL function. */
+  batch(): EventBatch
 }
 
 /** The service of the kernel's `durableLog`, with all that it has. */

@@ -53,6 +53,24 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect(parse).toHaveBeenCalledTimes(1)
   })
 
+  test('a batch gathers events for an SQL function: checked at once, written by its call in their order, delivered when it says so', async () => {
+    await using node = await start({ periods: { poll: 60_000 } })
+    const heard: number[] = []
+    node.bus.on('watcher', noted, ({ data }) => heard.push(data.n))
+    const batch = node.bus.batch()
+    for (let n = 0; n < 3; n++) await node.bus.publish('notes', noted, { n, text: '"\\ \u0000 ü' }, { tx: batch.tx })
+    expect(() => node.bus.publish('notes', noted, { n: 'x' }, { tx: batch.tx })).toThrow('does not fit its schema')
+    expect(() => batch.tx.execute('select 1')).toThrow('takes events and nothing else')
+    const rows = async () => (await store().pool.query('select 1 from event_log_outbox union all select 1 from event_log_events')).rowCount
+    expect(await rows()).toBe(0)
+    await store().pool.query('select event_log_put($1)', [batch.json()])
+    expect(await rows()).toBe(3)
+    batch.committed()
+    await until(() => heard.length === 3)
+    expect(heard).toEqual([0, 1, 2])
+    expect((await node.bus.readEvents({ principal: root, limit: 1 }))[0]?.data).toEqual({ n: 2, text: '"\\ \u0000 ü' })
+  })
+
   test('publishes of one moment share one insert and keep their order', async () => {
     await using node = await start()
     const { pool } = store()

@@ -1,6 +1,7 @@
 /** The log on PostgreSQL or PGlite: an outbox that publishers write to, one appender that gives ids, a tail in memory, durable subscriptions. Design §5. */
 import type { Clock, EventDelivery, KernelStats, Logger } from 'portico'
 import type { DatabaseAccess } from 'portico/plugins/database'
+import { createBatches } from './batch.ts'
 import type { EventLog } from './contract.ts'
 import { readHead, readLog, readNewest } from './log.ts'
 import type { LogParts, LogPeriods } from './parts.ts'
@@ -31,6 +32,7 @@ export function createEventLog({ retention, periods, report, ...given }: EventLo
   let deliver: (events: readonly EventDelivery[]) => void = () => {}
   let appended = 0
   const subscriptions = createSubscriptions(parts, report)
+  const batches = createBatches(() => pump.wake())
   const trimmer = createTrimmer(parts, retention, () => appended)
   const pump = createPump(parts, (events) => {
     appended += events.length
@@ -47,7 +49,8 @@ export function createEventLog({ retention, periods, report, ...given }: EventLo
     },
     write(event, tx) {
       const record = toRecord(event, !tx && given.database.inTransaction())
-      return tx ? pump.writeIn(tx, record) : pump.write(record)
+      if (tx === undefined) return pump.write(record)
+      return batches.take(tx, record) ? Promise.resolve() : pump.writeIn(tx, record)
     },
     subscribe: subscriptions.add,
     head: () => tail.head,
@@ -55,6 +58,7 @@ export function createEventLog({ retention, periods, report, ...given }: EventLo
     // At the end of the log, what is under the tail's floor and missing was trimmed.
     read: (position, filter) => tail.page(position) ?? readLog(pool, position, { ...filter, end: tail.floor }),
     newest: (limit, filter) => readNewest(pool, limit, filter),
+    batch: batches.open,
     async stop() {
       await trimmer.stop()
       await subscriptions.stop(stopMs)

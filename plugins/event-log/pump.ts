@@ -156,6 +156,9 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
       database.afterCommit(tx, () => wake('outbox'))
     },
 
+    /** There are rows in the outbox that others have written and committed. */
+    wake: () => wake('outbox'),
+
     /** Listens, loads the tail, and appends what a crash left. */
     async start(): Promise<void> {
       const hear = (payload: string) => {

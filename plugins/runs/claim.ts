@@ -1,13 +1,11 @@
-/** The queue: one statement finds whose turn it is, one gives the run to this process. The rows of the runs are the queue, there is no other. */
+/** The queue: a function in the database finds whose turn it is and gives the run to this process. The rows of the runs are the queue, there is no other. */
 import { and, eq, inArray, lt, ne, or, sql } from 'drizzle-orm'
-import type { Database, Transaction } from 'portico'
+import type { Database } from 'portico'
+import { callOf } from 'portico/plugins/database'
 import type { Run } from './contract.ts'
-import type { HeldRun, Records } from './record.ts'
+import { type HeldRun, LeaseLost, type Records } from './record.ts'
 import { readEntries, toRun } from './rows.ts'
 import { dependencies, runs, sessions } from './schema.ts'
-
-/** Taken by whoever claims, in the whole installation: caps and turns are exact. */
-const claimLock = 0x72756e73
 
 /** What it works with. */
 export interface QueueOptions {
@@ -15,68 +13,47 @@ export interface QueueOptions {
   readonly records: Records
   /** This process. */
   readonly owner: string
+  /** ms. */
+  readonly lease: number
 }
 
 /** The queue. */
 export type Queue = ReturnType<typeof createQueue>
 
+const callClaim = callOf('runs_claim')
+
 /** Makes it. */
-export function createQueue({ db, records, owner }: QueueOptions) {
-  /**
-   * The run whose turn it is: the highest priority first, then the principal with the fewest at work, then the one that was served longest ago. Not before its
-   * time, its dependencies and the runs before it in its session; not over its agent's cap. `children` = only runs whose parent waits for them at work.
-   */
-  const next = (children: boolean) => sql`
-    with recursive waiting as (
-      (select q.principal_id from runs_runs q where q.state = 'queued' order by q.principal_id limit 1)
-      union all
-      select (select q.principal_id from runs_runs q where q.state = 'queued' and q.principal_id > w.principal_id order by q.principal_id limit 1)
-        from waiting w where w.principal_id is not null)
-    select r.id from waiting w
-    left join runs_shares s on s.principal_id = w.principal_id
-    cross join lateral (
-      select q.id, q.priority, q.seq from runs_runs q
-      where q.principal_id = w.principal_id and q.state = 'queued' and q.start_at <= clock_timestamp()
-        and (q.node is null or q.node = ${owner})
-        ${children ? sql`and (q.depth > 0 or q.node = ${owner})` : sql``}
-        and not exists (
-          select 1 from runs_runs o
-          where o.session_id = q.session_id and o.seq < q.seq and o.state in ('queued', 'running', 'awaiting_approval'))
-        and not exists (
-          select 1 from runs_dependencies d left join runs_runs o on o.id = d.depends_on
-          where d.run_id = q.id and o.state is distinct from 'completed')
-        and (q.max_concurrent is null or q.max_concurrent > (select count(*) from runs_runs a where a.agent = q.agent and a.state = 'running'))
-      order by q.priority desc, q.seq limit 1) r
-    order by r.priority desc, (select count(*) from runs_runs b where b.principal_id = w.principal_id and b.state = 'running'), s.served nulls first, r.seq
-    limit 1`
+export function createQueue({ db, records, owner, lease }: QueueOptions) {
+  /** A run that was given to this process; undefined = it was taken away meanwhile. */
+  async function take(id: string, epoch: number): Promise<HeldRun | undefined> {
+    const [[found], before] = await records.durably(() =>
+      Promise.all([
+        db.select({ row: runs, key: sessions.key }).from(runs).innerJoin(sessions, eq(sessions.id, runs.sessionId)).where(eq(runs.id, id)),
+        readEntries(db, id),
+      ]),
+    )
+    if (found?.row.leaseEpoch !== epoch) return undefined
+    const held = { run: toRun(found.row, found.key), epoch, entries: before, worked: found.row.worked }
+    const isResumed = before.some(({ type }) => type === 'started')
+    try {
+      await records.write(held, [{ key: `started:${epoch}`, type: 'started', data: { epoch, isResumed } }])
+      return held
+    } catch (error) {
+      if (error instanceof LeaseLost) return undefined
+      throw error
+    }
+  }
 
   return {
-    /** The next run, held by this process; undefined = there is none now. */
-    claim: (children = false): Promise<HeldRun | undefined> =>
-      db.transaction(async (tx) => {
-        await tx.execute(sql`select pg_advisory_xact_lock(${claimLock})`)
-        const { rows } = await tx.execute<{ id: string }>(next(children))
-        const id = rows[0]?.id
-        if (id === undefined) return undefined
-        const [row] = await tx
-          .update(runs)
-          .set({
-            ...{ state: 'running', leaseOwner: owner, leaseUntil: records.leased, leaseEpoch: sql`${runs.leaseEpoch} + 1`, lastSeq: sql`${runs.lastSeq} + 1` },
-            startedAt: sql`coalesce(${runs.startedAt}, clock_timestamp())`,
-          })
-          .where(and(eq(runs.id, id), eq(runs.state, 'queued')))
-          .returning()
-        if (!row) return undefined
-        await tx.execute(sql`insert into runs_shares (principal_id, served) values (${row.principalId}, (select coalesce(max(served), 0) + 1 from runs_shares))
-          on conflict (principal_id) do update set served = excluded.served`)
-        const [session] = await tx.select({ key: sessions.key }).from(sessions).where(eq(sessions.id, row.sessionId))
-        const run = toRun(row, session?.key ?? row.sessionId)
-        const before = await readEntries(tx, id)
-        const data = { epoch: row.leaseEpoch, isResumed: before.some(({ type }) => type === 'started') }
-        if (!data.isResumed) await moveToEnd(tx, id)
-        const started = await records.insert(tx, run, [{ key: `started:${row.leaseEpoch}`, type: 'started', data }], row.lastSeq)
-        return { run, epoch: row.leaseEpoch, entries: [...before, ...started], worked: row.worked }
-      }),
+    /** The next run, held by this process; undefined = there is none now. `children` = only those whose parent, or who, waits for them at work here. */
+    async claim(children = false): Promise<HeldRun | undefined> {
+      for (;;) {
+        const { rows } = await db.execute<{ id: string; epoch: number }>(callClaim(owner, lease, children))
+        const [given] = rows
+        const held = given && (await take(given.id, given.epoch))
+        if (held || !given) return held
+      }
+    },
 
     /** Renews the leases of these; gives those that are lost. */
     async renew(held: readonly HeldRun[]): Promise<HeldRun[]> {
@@ -100,12 +77,12 @@ export function createQueue({ db, records, owner }: QueueOptions) {
     },
 
     /**
-     * Frees runs whose holder fell silent, of this process never; `all` = of every other process, which is known to be dead. Queued ones go on where they were,
-     * those somebody waited for are given to be ended: that somebody is gone.
+     * Frees runs whose holder fell silent, also those given to this process in an answer that was lost; `all` = of every other process, which is known to be dead.
+     * Queued ones go on where they were, those somebody waited for are given to be ended: that somebody is gone.
      */
     async sweep(all = false): Promise<Run['id'][]> {
       const silent = all ? undefined : lt(runs.leaseUntil, sql`clock_timestamp()`)
-      const others = or(sql`${runs.leaseOwner} is null`, ne(runs.leaseOwner, owner))
+      const others = all ? or(sql`${runs.leaseOwner} is null`, ne(runs.leaseOwner, owner)) : undefined
       const dead = and(eq(runs.state, 'running'), others, silent)
       await db
         .update(runs)
@@ -143,12 +120,4 @@ export function createQueue({ db, records, owner }: QueueOptions) {
         .where(and(inArray(runs.id, [...ids]), eq(runs.state, 'queued')))
     },
   }
-}
-
-/** What was said to a run that waited stands behind the answers it waited for. */
-async function moveToEnd(tx: Transaction, runId: string): Promise<void> {
-  await tx.execute(sql`
-    with moved as (delete from runs_messages where run_id = ${runId} returning *)
-    insert into runs_messages (session_id, run_id, role, text, images, model, finish_reason, created_at)
-      select session_id, run_id, role, text, images, model, finish_reason, created_at from moved order by id`)
 }

@@ -116,6 +116,8 @@ export interface RunSubmission {
   readonly metadata?: Readonly<Record<string, unknown>>
   /** Within the transaction that takes the run in: what it writes is written with the run, or not at all. */
   also?(run: Run, tx: Transaction): Promise<void>
+  /** Publishes what is to be known of it: the events are written with the run, or not at all. `tx` takes events only, which costs no transaction. */
+  announce?(run: Pick<Run, 'id' | 'sessionKey' | 'model'>, tx: Transaction): unknown
 }
 
 /** How a message reaches a session that is at work. `steer`: the run under way hears it before its next model call. `collect`: it joins the run that waits in the
@@ -261,6 +263,8 @@ export const budgetKeepers = defineSlot<BudgetKeeper>('budgetKeepers', { deadlin
 
 /** Who is told, within the transaction that ends it, that a run is over. */
 export interface RunListener {
+  /** Which runs; absent = all. What concerns nobody ends without a transaction round it. */
+  concerns?(run: Run): boolean
   ended(run: Run, tx: Transaction): Promise<void>
 }
 

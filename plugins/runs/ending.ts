@@ -1,14 +1,13 @@
 /** How runs end: state, answer, what hangs on it, and its event, all in one transaction. */
-import { and, eq, inArray, sql } from 'drizzle-orm'
+import { and, eq } from 'drizzle-orm'
 import type { Clock, Database, Transaction } from 'portico'
 import type { Approvals } from 'portico/plugins/approvals'
-import { storable } from 'portico/plugins/database'
+import { callOf, storable } from 'portico/plugins/database'
 import type { Workspace } from 'portico/plugins/workspace'
 import type { Run, RunError, RunListener } from './contract.ts'
-import type { Fact, HeldRun, Records } from './record.ts'
-import { findRun, toRun } from './rows.ts'
-import { activeStates, dependencies, messages, runs, sessions } from './schema.ts'
-import { dropOldestMessages } from './sessions.ts'
+import { changed, type Fact, type HeldRun, type LastWord, LeaseLost, type Records, type RunChange } from './record.ts'
+import { findRun } from './rows.ts'
+import { dependencies, isOver, runs } from './schema.ts'
 
 /** What an end is. `text`: what there is of the answer. */
 export type Ending = { readonly text?: string; readonly model?: string } & (
@@ -36,34 +35,18 @@ export type Endings = ReturnType<typeof createEndings>
 
 /** Makes it. */
 export function createEndings({ db, clock, records, approvals, workspace, listeners, maxMessages, onEnd }: EndingsOptions) {
-  /** What an end takes with it, within the transaction in which the run's row is written. */
-  async function settle(tx: Transaction, run: Run, ending: Ending): Promise<void> {
-    const now = new Date(clock.now())
-    if (ending.state !== 'completed') await workspace.discard(run.id, tx)
-    const { text, model = run.model } = ending
-    if (text !== undefined || ending.state === 'completed') {
-      const finishReason = ending.state === 'completed' ? ending.finishReason : ending.state === 'cancelled' ? 'cancelled' : 'error'
-      await tx
-        .insert(messages)
-        .values({ sessionId: run.sessionId, runId: run.id, role: 'assistant', text: storable(text ?? ''), model, finishReason, createdAt: now })
-      await dropOldestMessages(tx, run.sessionId, maxMessages)
-    }
-    await tx.update(sessions).set({ updatedAt: now }).where(eq(sessions.id, run.sessionId))
-    if (run.parentId !== null) await wake(tx, run.parentId)
-    const told = listeners()
-    const over = told.length > 0 ? await findRun(tx, run.id) : undefined
-    if (over) for (const listener of told) await listener.ended(over, tx)
-  }
-
-  const columnsOf = (ending: Ending) => ({
-    state: ending.state,
-    endedAt: new Date(clock.now()),
-    ...{ leaseOwner: null, leaseUntil: null },
-    ...(ending.model === undefined ? {} : { model: ending.model }),
+  const changeOf = (ending: Ending): RunChange => ({
+    ...{ state: ending.state, endedAt: new Date(clock.now()), model: ending.model },
     ...(ending.text === undefined && ending.state !== 'completed' ? {} : { result: storable(ending.text ?? '') }),
     ...(ending.state === 'completed' ? { finishReason: ending.finishReason } : {}),
     ...(ending.state === 'failed' ? { error: { ...ending.error, message: storable(ending.error.message) } } : {}),
   })
+
+  const lastWordOf = (run: Run, ending: Ending): LastWord => {
+    if (ending.text === undefined && ending.state !== 'completed') return { maxMessages }
+    const finishReason = ending.state === 'completed' ? ending.finishReason : ending.state === 'cancelled' ? 'cancelled' : 'error'
+    return { text: storable(ending.text ?? ''), model: ending.model ?? run.model, finishReason, maxMessages }
+  }
 
   const factOf = (run: Run, ending: Ending): Fact => {
     const { inputTokens, outputTokens } = run.usage
@@ -76,37 +59,59 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
     return { key: 'end', type: ending.state, data }
   }
 
+  const whoHear = (run: Run) => listeners().filter(({ concerns }) => concerns?.(run) ?? true)
+
   const self = {
-    /** Ends a run that is held here; false = it is not completed, because it was sent a message that it has not heard. @throws LeaseLost */
-    async finish(held: HeldRun, ending: Ending, columns: Record<string, unknown> = {}): Promise<boolean> {
-      const isDone = await records.write(held, [factOf(held.run, ending)], {
-        columns: { ...columnsOf(ending), ...columns },
-        before: (tx) => approvals.withdraw(tx, held.run.id),
-        after: (tx) => settle(tx, held.run, ending),
-        ifQuiet: ending.state === 'completed',
+    /**
+     * Ends a run that is held here, with what is written before its end; false = it is not completed, nor is that written, because it was sent a message that it has
+     * not heard. @throws LeaseLost
+     */
+    async finish(held: HeldRun, ending: Ending, more: RunChange = {}, facts: readonly Fact[] = []): Promise<boolean> {
+      const { run, entries } = held
+      const change = { ...changeOf(ending), ...more }
+      const over = changed(run, change)
+      const hearers = whoHear(run)
+      // Gates and staged files there are only where the record says so: what cannot be there need not be looked for.
+      const hasWaited = entries.some(({ type }) => type === 'awaiting_approval')
+      const mayHaveStaged = ending.state !== 'completed' && entries.some(({ type }) => type === 'tool_call')
+      const isDone = await records.write(held, [...facts, factOf(over, ending)], {
+        ...{ change, lastWord: lastWordOf(run, ending), ifQuiet: ending.state === 'completed' },
+        ...(hasWaited ? { before: (tx) => approvals.withdraw(tx, run.id) } : {}),
+        ...(hearers.length > 0 || mayHaveStaged
+          ? {
+              async after(tx) {
+                if (mayHaveStaged) await workspace.discard(run.id, tx)
+                for (const hearer of hearers) await hearer.ended(over, tx)
+              },
+            }
+          : {}),
       })
-      if (isDone) await self.fellThrough(held.run.id, ending)
-      return isDone
+      if (!isDone) return false
+      held.over = over
+      await self.fellThrough(run.id, ending)
+      return true
     },
 
     /** Ends a run, whoever holds it: that one finds that it has lost it. False = it was over already. */
     async finishFromOutside(runId: string, ending: Ending): Promise<boolean> {
-      const done = await db.transaction(async (tx) => {
-        await approvals.withdraw(tx, runId)
-        const [row] = await tx
-          .update(runs)
-          .set({ ...columnsOf(ending), leaseEpoch: sql`${runs.leaseEpoch} + 1`, lastSeq: sql`${runs.lastSeq} + 1` })
-          .where(and(eq(runs.id, runId), inArray(runs.state, [...activeStates])))
-          .returning()
-        if (!row) return false
-        const [session] = await tx.select({ key: sessions.key }).from(sessions).where(eq(sessions.id, row.sessionId))
-        const run = toRun(row, session?.key ?? row.sessionId)
-        await records.insert(tx, run, [factOf(run, ending)], row.lastSeq)
-        await settle(tx, run, ending)
-        return true
-      })
-      if (done) await self.fellThrough(runId, ending)
-      return done
+      const told = await db
+        .transaction(async (tx) => {
+          await approvals.withdraw(tx, runId)
+          const run = await findRun(tx, runId)
+          if (!run || isOver(run.state)) throw new LeaseLost(runId)
+          const change = changeOf(ending)
+          const committed = await records.end(tx, run, factOf(run, ending), { change, lastWord: lastWordOf(run, ending) })
+          if (ending.state !== 'completed') await workspace.discard(runId, tx)
+          for (const hearer of whoHear(run)) await hearer.ended(changed(run, change), tx)
+          return committed
+        })
+        .catch((error: unknown) => {
+          if (error instanceof LeaseLost) return undefined
+          throw error
+        })
+      told?.()
+      if (told) await self.fellThrough(runId, ending)
+      return told !== undefined
     },
 
     /** Tells who waits; runs that can never begin any more, because they needed this one completed, fail. */
@@ -132,12 +137,9 @@ export function createEndings({ db, clock, records, approvals, workspace, listen
   return self
 }
 
-/** A run that waits goes on: an approval was decided, or a child ended. */
+const callWake = callOf('runs_wake')
+
+/** A run that waits goes on: an approval was decided. */
 export async function wake(tx: Transaction, runId: string): Promise<void> {
-  // Locked first, so that a run which is just about to wait sees what was decided.
-  await tx.select({ id: runs.id }).from(runs).where(eq(runs.id, runId)).for('update')
-  await tx
-    .update(runs)
-    .set({ state: 'queued' })
-    .where(and(eq(runs.id, runId), eq(runs.state, 'awaiting_approval')))
+  await tx.execute(callWake(runId))
 }

@@ -1,5 +1,4 @@
 /** Works on runs: takes them from the queue as far as there is room, keeps their leases, ends them, and lets go of them when the gateway stops. */
-import { sql } from 'drizzle-orm'
 import { type Clock, GatewayError, type Logger } from 'portico'
 import type { Queue } from './claim.ts'
 import type { Run } from './contract.ts'
@@ -7,7 +6,6 @@ import type { Ending, Endings } from './ending.ts'
 import type { Hub, Topic } from './hub.ts'
 import { Cancelled, RunFailure, Stopping } from './reasons.ts'
 import { type HeldRun, LeaseLost, toRunError } from './record.ts'
-import { runs } from './schema.ts'
 import { endingOf } from './turn.ts'
 
 /** What it works with. */
@@ -48,11 +46,13 @@ export function createExecutor(options: ExecutorOptions) {
   /** Queued runs of people who wait here, and what ends each. */
   const waiting = new Map<string, AbortSignal>()
   const over = new AbortController()
+  /** Places at work that are kept for runs which are taken in just now. */
+  let reserved = 0
   let pumping: Promise<void> | undefined
   let isAskedAgain = false
   let isPaused = true
 
-  const queued = () => [...executions.values()].filter(({ isQueued }) => isQueued).length
+  const queued = () => reserved + [...executions.values()].filter(({ isQueued }) => isQueued).length
 
   /** Takes runs as far as there is room: one who asks while it is at it makes it look once more. */
   function pump(): void {
@@ -98,7 +98,7 @@ export function createExecutor(options: ExecutorOptions) {
     execution.done = execute(execution, topic).finally(() => {
       waits?.removeEventListener('abort', leave)
       if (executions.get(run.id) === execution) executions.delete(run.id)
-      hub.close(topic)
+      hub.close(topic, held.over)
       pump()
     })
   }
@@ -129,8 +129,7 @@ export function createExecutor(options: ExecutorOptions) {
     const { run } = held
     if (reason instanceof LeaseLost) return log.info('A run is at work elsewhere, or was ended', { runId: run.id })
     if (reason instanceof Stopping && !run.isInteractive) return queue.giveBack(held, worked)
-    const columns = { worked: sql`${runs.worked} + ${worked}` }
-    await endings.finish(held, endingOf(reason, text) ?? toEnding(run, reason, text), columns)
+    await endings.finish(held, endingOf(reason, text) ?? toEnding(run, reason, text), { worked })
   }
 
   function toEnding(run: Run, reason: unknown, text: string): Ending {
@@ -179,7 +178,7 @@ export function createExecutor(options: ExecutorOptions) {
     }
   }
 
-  return {
+  const self = {
     /** Begins to take runs. */
     async start(): Promise<void> {
       if (isAlone) await sweep(true).catch((error: unknown) => log.warn('Runs of the process before could not be freed yet', { error }))
@@ -187,12 +186,14 @@ export function createExecutor(options: ExecutorOptions) {
       isPaused = false
       pump()
     },
-    /** There may be something in the queue. */
-    wake: pump,
+    /** There may be something in the queue. `isAwaited` false = nothing that somebody waits for: without room there is no need to look. */
+    wake({ isAwaited = true } = {}): void {
+      if (isAwaited || queued() < concurrency) pump()
+    },
     /** A run that was taken on with its submission, or that somebody waits for in the queue. */
     take(run: Run, held: HeldRun | undefined, signal: AbortSignal | undefined): void {
       if (held) {
-        begin(held, false, signal)
+        begin(held, !signal && run.parentId === null, signal)
         return
       }
       if (signal) {
@@ -206,12 +207,20 @@ export function createExecutor(options: ExecutorOptions) {
         if (signal.aborted) leave()
         else signal.addEventListener('abort', leave, { once: true })
       }
-      pump()
+      self.wake({ isAwaited: signal !== undefined || run.depth > 0 })
+    },
+    /** A place at work; undefined = there is none. What it gives is called when the place is taken, or not needed. */
+    reserve(): (() => void) | undefined {
+      if (isPaused || over.signal.aborted || queued() >= concurrency) return undefined
+      reserved++
+      return () => {
+        reserved--
+      }
     },
     /** @throws GatewayError when no more can be served */
     admit(): void {
       if (over.signal.aborted) throw new GatewayError('unavailable', 'The gateway stops: try again in a moment.', { retryAfter: 1 })
-      if (executions.size - queued() + waiting.size < maxInteractive) return
+      if (executions.size + reserved - queued() + waiting.size < maxInteractive) return
       throw new GatewayError('rate_limit_exceeded', `${maxInteractive} conversations are under way at once (runs.maxInteractive): try again in a moment.`, {
         retryAfter: 2,
       })
@@ -237,4 +246,5 @@ export function createExecutor(options: ExecutorOptions) {
       await pumping?.catch(() => undefined)
     },
   }
+  return self
 }

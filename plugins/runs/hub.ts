@@ -22,13 +22,16 @@ export interface Topic {
   /** Of the model call under way, as far as it came. */
   text: string
   readonly progress: Progress[]
+  /** The run as it ended, once it has ended here. */
+  over?: Run
 }
 
 /** Topics, and waiting. */
 export interface Hub {
   open(run: Run, epoch: number, entries: readonly RunEntry[]): Topic
   find(runId: string): Topic | undefined
-  close(topic: Topic): void
+  /** `over`: as it ended, if it has; who follows it is told without another look at the database. */
+  close(topic: Topic, over: Run | undefined): void
   progress(topic: Topic, callId: string, message: string, fraction?: number): Progress
   /** Wakes who waits for the run. */
   poke(runId: string): void
@@ -49,7 +52,8 @@ export function createHub(): Hub {
       return topic
     },
     find: (runId) => topics.get(runId),
-    close(topic) {
+    close(topic, over) {
+      topic.over = over
       if (topics.get(topic.run.id) === topic) topics.delete(topic.run.id)
       hub.poke(topic.run.id)
     },

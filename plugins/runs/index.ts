@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto'
 import { definePlugin, type Transaction } from 'portico'
 import { type Approval, approvalListeners, approvals } from 'portico/plugins/approvals'
 import { database } from 'portico/plugins/database'
-import { startListening } from 'portico/plugins/event-log'
+import { eventLog, startListening } from 'portico/plugins/event-log'
 import { models } from 'portico/plugins/models'
 import { toolRegistry } from 'portico/plugins/tools'
 import { workspace } from 'portico/plugins/workspace'
@@ -27,6 +27,7 @@ import { createTurns } from './turn.ts'
 import { createWatch } from './watch.ts'
 
 const channel = 'portico_runs'
+const queuedBy = 'queued by '
 
 export default definePlugin({
   id: 'runs',
@@ -35,7 +36,7 @@ export default definePlugin({
   summary: 'Durable runs of agents: their queue, their record, their sessions',
   config,
   events: runEvents,
-  requires: { database, models, approvals, toolRegistry, workspace },
+  requires: { database, eventLog, models, approvals, toolRegistry, workspace },
   provides: { runs: contract.runs },
   paths: ['/v1/runs', '/v1/estop', '/ws/runs'],
   commands: [{ name: 'runs', summary: 'Submit, see, follow and end runs', load: () => import('./cli.ts') }],
@@ -46,20 +47,24 @@ export default definePlugin({
 
   async setup(ctx) {
     const { clock, config, db, log, services, signal } = ctx
-    const { approvals, database, models, toolRegistry: registry, workspace } = services
+    const { approvals, database, eventLog, models, toolRegistry: registry, workspace } = services
     const owner = randomUUID()
-    const publish = ctx.publish
+    const { publish } = ctx
+    const { batch } = eventLog
     const isAway = database.isConnectionError
     const hub = createHub()
     const gone = new AbortController()
-    const records = createRecords({ db, clock, signal: gone.signal, publish, isAway, lease: config.lease })
+    const records = createRecords({ db, clock, signal: gone.signal, publish, batch, isAway, lease: config.lease })
     /** What a run has left with others. */
     const forget = async (tx: Transaction, id: string) => {
       await workspace.forget(id, tx)
       await approvals.forget(tx, id)
     }
-    const sessions = createSessions(db, config, clock, forget, (error) => log.warn('Unused sessions could not be forgotten yet', { error }))
-    const queue = createQueue({ db, records, owner })
+    const sessions = createSessions({
+      ...{ db, bounds: config, clock, signal, forget },
+      onForgetError: (error) => log.warn('Unused sessions could not be forgotten yet', { error }),
+    })
+    const queue = createQueue({ db, records, owner, lease: config.lease })
     const endings = createEndings({
       ...{ db, clock, records, approvals, workspace, maxMessages: config.maxMessages, listeners: () => ctx.items(contract.runListeners) },
       onEnd(id) {
@@ -75,16 +80,17 @@ export default definePlugin({
       ...{ clock, log, queue, endings, hub, work, isAway, isAlone: database.kind === 'pglite' },
       ...{ concurrency: config.concurrency, maxInteractive: config.maxInteractive, lease: config.lease },
     })
-    const tell = (message: string) => {
-      if (database.kind === 'postgres')
-        database.pool.query('select pg_notify($1, $2)', [channel, message]).catch((error) => log.debug('Nobody was told', { error }))
+    const tell = async (message: string) => {
+      if (database.kind !== 'postgres') return
+      await database.pool.query('select pg_notify($1, $2)', [channel, message]).catch((error) => log.debug('Nobody was told', { error }))
     }
+    const tellOfQueued = coalesced(() => tell(`${queuedBy}${owner}`))
     const submit = createSubmit({
-      ...{ db, clock, config, records, sessions, models, publish, owner, admit: executor.admit },
+      ...{ db, clock, config, records, sessions, models, publish, batch, owner, admit: executor.admit, reserve: executor.reserve },
       agents: () => ctx.items(contract.agentSources),
       onSubmitted(run, held, waits) {
         executor.take(run, held, waits)
-        if (!held) tell('')
+        if (!held) tellOfQueued()
       },
     })
 
@@ -96,7 +102,7 @@ export default definePlugin({
         await wake(tx, runId)
         database.afterCommit(tx, () => {
           executor.wake()
-          tell('')
+          void tell('')
         })
       },
     })
@@ -114,7 +120,11 @@ export default definePlugin({
       sockets: [runSocket(service, { clock, log })],
       async ready() {
         if (database.kind === 'postgres') {
-          const onNotify = (payload: string) => (payload === '' ? executor.wake() : executor.drop(payload))
+          const onNotify = (payload: string) => {
+            if (payload === '') executor.wake()
+            else if (!payload.startsWith(queuedBy)) executor.drop(payload)
+            else if (!payload.endsWith(owner)) executor.wake({ isAwaited: false })
+          }
           ctx.defer(await startListening(database, channel, onNotify, log))
         }
         await executor.start()
@@ -123,3 +133,21 @@ export default definePlugin({
     }
   },
 })
+
+/** Calls it now, and once more when it was asked for while it was at it. */
+function coalesced(call: () => Promise<void>): () => void {
+  let [isAtIt, isAskedAgain] = [false, false]
+  return async function ask() {
+    if (isAtIt) {
+      isAskedAgain = true
+      return
+    }
+    isAtIt = true
+    await call()
+    isAtIt = false
+    if (isAskedAgain) {
+      isAskedAgain = false
+      void ask()
+    }
+  }
+}

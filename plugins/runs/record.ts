@@ -1,7 +1,8 @@
 /** The record of a run: what happened is written with its event, by whoever holds the lease and nobody else, once, also when the database goes away in between. */
-import { and, eq, inArray, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import { type Clock, type Database, isGatewayError, type PluginContext, type Transaction } from 'portico'
-import { storableJson } from 'portico/plugins/database'
+import { callOf, storableJson } from 'portico/plugins/database'
+import type { EventLog } from 'portico/plugins/event-log'
 import {
   messageStreaming,
   type Run,
@@ -22,7 +23,7 @@ import {
   sessionExpired,
 } from './contract.ts'
 import { readEntries } from './rows.ts'
-import { entries, runs } from './schema.ts'
+import { entries } from './schema.ts'
 
 /** Those of entries: each is published with its entry. */
 export const entryEvents = [
@@ -52,6 +53,35 @@ export interface HeldRun {
   readonly worked: number
   /** Of its session: nothing was said before. */
   readonly isFirst?: boolean
+  /** It as it ended, once it has ended here. */
+  over?: Run
+}
+
+/** What changes of a run's row. */
+export interface RunChange {
+  readonly state?: Run['state']
+  readonly model?: string
+  readonly result?: string
+  readonly finishReason?: string
+  readonly error?: RunError
+  readonly inputTokens?: number
+  readonly outputTokens?: number
+  readonly cost?: number | null
+  readonly endedAt?: Date
+  /** Is added. */
+  readonly steps?: number
+  /** ms, are added. */
+  readonly worked?: number
+}
+
+/** What an end leaves in the session. */
+export interface LastWord {
+  /** Absent = nothing was said. */
+  readonly text?: string
+  readonly model?: string
+  readonly finishReason?: string
+  /** Messages that the session keeps. */
+  readonly maxMessages: number
 }
 
 /** Another process has the run now, or somebody ended it: nothing more may be done for it here. */
@@ -71,13 +101,15 @@ export interface RecordOptions {
   /** Aborted when the plugin has to be gone. */
   readonly signal: AbortSignal
   readonly publish: PublishRunEvent
+  batch: EventLog['batch']
   isAway(error: unknown): boolean
 }
 
-/** What else changes with the facts. */
+/** What else is written with the facts. */
 export interface RecordChange {
-  /** Columns of the run. */
-  readonly columns?: Record<string, unknown>
+  readonly change?: RunChange
+  /** The run has ended: its session and its parent hear of it. */
+  readonly lastWord?: LastWord
   /** In the same transaction, before the run's row is locked. */
   before?(tx: Transaction): Promise<void>
   /** After it. */
@@ -86,13 +118,17 @@ export interface RecordChange {
   readonly ifQuiet?: boolean
 }
 
+/** How a write went, as the function `runs_write` says it. */
+type Outcome = { readonly outcome: 'written' | 'repeated' | 'heard' | 'lost'; readonly last_seq: number }
+
 /** Makes what writes records. */
 export type Records = ReturnType<typeof createRecords>
 
 const [shortestPause, longestPause] = [100, 2_000]
+const callWrite = callOf('runs_write')
 
 /** Makes it. */
-export function createRecords({ db, clock, lease, signal, publish, isAway }: RecordOptions) {
+export function createRecords({ db, clock, lease, signal, publish, batch: openBatch, isAway }: RecordOptions) {
   const leased = sql`clock_timestamp() + ${lease} * interval '1 millisecond'`
 
   /** Writes facts of a run whose row the transaction has locked, numbered up to `lastSeq`, with their events. */
@@ -106,7 +142,7 @@ export function createRecords({ db, clock, lease, signal, publish, isAway }: Rec
   }
 
   /** Publishes an entry's event, if it has one. */
-  function announce(tx: Transaction, run: Run, { type, data }: RunEntry): Promise<void> | undefined {
+  function announce(tx: Transaction, run: Run, { type, data }: Pick<RunEntry, 'type' | 'data'>): Promise<void> | undefined {
     const common = { runId: run.id, sessionKey: run.sessionKey, agent: run.spec.agent }
     const options = { tx, principal: run.principal.id, subject: run.id }
     // biome-ignore lint/suspicious/noExplicitAny: written by this plugin, and checked against the event's schema when it is published
@@ -149,56 +185,72 @@ export function createRecords({ db, clock, lease, signal, publish, isAway }: Rec
     }
   }
 
+  /** One call of the database. `holder` null = whoever holds it: that one loses it. */
+  async function writeOn(on: Database | Transaction, run: Run, holder: number | null, facts: readonly Fact[], known: number, how: How) {
+    const { change = {}, lastWord = null, ifQuiet = false, isRepeated = false } = how
+    const at = new Date(clock.now())
+    const batch = openBatch()
+    const own = facts.map(({ key, type, data }) => ({ key, type, data: storableJson(data) }))
+    await Promise.all(own.map((fact) => announce(batch.tx, run, fact)))
+    const json = [own, change, lastWord].map((each) => each && JSON.stringify(each))
+    const { rows } = await on.execute<Outcome>(callWrite(run.id, holder, known, ifQuiet, isRepeated, at, lease, ...json, batch.json()))
+    const { outcome, last_seq: lastSeq } = rows[0] as Outcome
+    if (outcome === 'lost') throw new LeaseLost(run.id)
+    const isAlone = outcome === 'written' && lastSeq - facts.length === known
+    const more = isAlone ? own.map(({ type, data }, index) => ({ seq: known + 1 + index, type, at, data })) : undefined
+    return { outcome, more, committed: () => batch.committed() }
+  }
+
   return {
     insert,
+    announce,
     durably,
     leased,
-    /** For the columns of a fact that ends a step. */
-    oneMoreStep: sql`${runs.steps} + 1`,
     /**
      * Writes facts of a run that is held here, and renews its lease. What others wrote meanwhile (messages to the run) is read too.
      * @throws LeaseLost
      */
-    write(held: HeldRun, facts: readonly Fact[], { columns = {}, before, after, ifQuiet = false }: RecordChange = {}): Promise<boolean> {
+    write(held: HeldRun, facts: readonly Fact[], { before, after, ...how }: RecordChange = {}): Promise<boolean> {
       const { run, epoch } = held
-      const keys = facts.map(({ key }) => key)
       return durably(async (isRepeated) => {
         const known = held.entries.length
-        let isDone = true
-        const more = await db.transaction(async (tx) => {
-          // The answer to a commit may be lost though it was done.
-          if (isRepeated && (await isWritten(tx, run.id, keys))) return readEntries(tx, run.id, known)
+        const write = (on: Database | Transaction) => writeOn(on, run, epoch, facts, known, { ...how, isRepeated })
+        const whole = async (tx: Transaction) => {
           await before?.(tx)
-          const mine = and(eq(runs.id, run.id), eq(runs.leaseEpoch, epoch), eq(runs.state, 'running'))
-          const [row] = await tx
-            .update(runs)
-            .set({ lastSeq: sql`${runs.lastSeq} + ${facts.length}`, leaseUntil: leased, ...columns })
-            .where(ifQuiet ? and(mine, eq(runs.lastSeq, known)) : mine)
-            .returning({ lastSeq: runs.lastSeq })
-          if (!row && ifQuiet) {
-            isDone = false
-            const said = await readEntries(tx, run.id, known)
-            if (said.length > 0) return said
-          }
-          if (!row) throw new LeaseLost(run.id)
-          const between = row.lastSeq - facts.length > known ? await readEntries(tx, run.id, known) : []
-          const own = await insert(tx, run, facts, row.lastSeq)
-          await after?.(tx)
-          return [...between, ...own]
-        })
-        held.entries.push(...more.slice(held.entries.length - known))
-        return isDone
+          const written = await write(tx)
+          if (written.outcome === 'written') await after?.(tx)
+          return written
+        }
+        const { outcome, more, committed } = before || after ? await db.transaction(whole) : await write(db)
+        committed()
+        const entries = more ?? (await readEntries(db, run.id, known))
+        held.entries.push(...entries.slice(held.entries.length - known))
+        if (outcome !== 'heard' && how.change) held.run = changed(held.run, how.change)
+        return outcome !== 'heard'
       })
     },
-  }
 
-  async function isWritten(tx: Transaction, runId: string, keys: readonly string[]): Promise<boolean> {
-    if (keys.length === 0) return false
-    const rows = await tx
-      .select({ key: entries.key })
-      .from(entries)
-      .where(and(eq(entries.runId, runId), inArray(entries.key, [...keys])))
-    return rows.length === keys.length
+    /** Ends a run from outside, whoever holds it, in the transaction. The result: what to call after the commit. @throws LeaseLost when it was over already */
+    async end(tx: Transaction, run: Run, fact: Fact, how: Pick<RecordChange, 'change' | 'lastWord'>): Promise<() => void> {
+      return (await writeOn(tx, run, null, [fact], 0, how)).committed
+    },
+  }
+}
+
+type How = Pick<RecordChange, 'change' | 'lastWord' | 'ifQuiet'> & { readonly isRepeated?: boolean }
+
+/** The run with the change. */
+export function changed(run: Run, { state, model, result, finishReason, error, inputTokens, outputTokens, cost, endedAt, steps = 0 }: RunChange): Run {
+  const { usage } = run
+  return {
+    ...run,
+    ...{ state: state ?? run.state, model: model ?? run.model, result: result ?? run.result, finishReason: finishReason ?? run.finishReason },
+    ...{ error: error ?? run.error, endedAt: endedAt ?? run.endedAt, steps: run.steps + steps },
+    usage: {
+      inputTokens: inputTokens ?? usage.inputTokens,
+      outputTokens: outputTokens ?? usage.outputTokens,
+      cost: cost === undefined ? usage.cost : cost,
+    },
   }
 }
 

@@ -91,9 +91,9 @@ const end = async (id: string): Promise<Run> => ((await follow(id)).at(-1) as { 
 const submit = (text: string, more: object = {}) => runs.submit({ principal: ann, input: { text }, ...more })
 
 describe('a run', () => {
-  test('is queued, answered, and watched word by word', async () => {
+  test('is begun at once where there is room, answered, and watched word by word', async () => {
     const run = await submit('hello')
-    expect(run.state).toBe('queued')
+    expect(run.state).toBe('running')
     const updates = await follow(run.id)
     expect(updates.filter(({ type }) => type === 'entry').map((update) => (update as any).entry.type)).toEqual(['queued', 'started', 'model_call', 'completed'])
     expect(

@@ -187,7 +187,7 @@ export function createService(options: ServiceOptions): Runs {
   async function hear(tx: Transaction, id: string, principal: Principal, text: string): Promise<Run | undefined> {
     const run = await ownRun(tx, id, principal)
     if (!(await steer(tx, run, text, records))) return undefined
-    await sessions.say(tx, run.sessionId, id, { text })
+    await sessions.say(tx, run.sessionId, id, text)
     return run
   }
 }

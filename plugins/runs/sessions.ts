@@ -1,9 +1,8 @@
 /** The life of conversations: each belongs to one principal, for whom alone it exists. */
-import { randomBytes } from 'node:crypto'
 import { and, desc, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
-import { type Database, GatewayError, type Principal, type Transaction } from 'portico'
-import { beginning, storable } from 'portico/plugins/database'
-import type { RunInput, RunSpec, Session, SessionMessage } from './contract.ts'
+import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
+import { beginning, callOf, storable } from 'portico/plugins/database'
+import type { Session, SessionMessage } from './contract.ts'
 import { toSession } from './rows.ts'
 import { activeStates, type MessageRow, messages, runs, type SessionRow, sessions } from './schema.ts'
 
@@ -18,32 +17,32 @@ export interface SessionBounds {
 /** What was said before. */
 export type Said = Pick<MessageRow, 'role' | 'text'>
 
-/** Where a run goes. */
-export interface Opening {
-  readonly principal: Principal
-  /** None = a new session. */
-  readonly key?: string
-  readonly spec: RunSpec
-  readonly channel: string
-  readonly text: string
-}
-
 /** What is kept of sessions. */
 export type Sessions = ReturnType<typeof createSessions>
 
 const titleLength = 60
+/** ms. */
+const forgetEvery = 1_000
+const callDropOldest = callOf('runs_drop_oldest')
 /** Characters of one page of messages; one that is longer alone comes alone. */
 const longestPage = 4_000_000
 
-/** Makes it. `forget` forgets what runs have left elsewhere. */
-export function createSessions(
-  db: Database,
-  bounds: SessionBounds,
-  clock: { now(): number },
-  forget: (tx: Transaction, runId: string) => Promise<void>,
-  onForgetError: (error: unknown) => void,
-) {
-  let forgetting: Promise<void> = Promise.resolve()
+/** What it works with. */
+export interface SessionsOptions {
+  readonly db: Database
+  readonly bounds: SessionBounds
+  readonly clock: Clock
+  /** Aborted when the plugin ends. */
+  readonly signal: AbortSignal
+  /** Forgets what runs have left elsewhere. */
+  forget(tx: Transaction, runId: string): Promise<void>
+  onForgetError(error: unknown): void
+}
+
+/** Makes it. */
+export function createSessions({ db, bounds, clock, signal, forget, onForgetError }: SessionsOptions) {
+  const grown = new Map<string, Principal>()
+  let isForgetting = false
   const own = ({ id }: Principal) => eq(sessions.principal, id)
   const byKey = (principal: Principal, key: string) => and(own(principal), or(eq(sessions.key, key), eq(sessions.id, key)))
 
@@ -55,31 +54,10 @@ export function createSessions(
       return row
     },
 
-    /** The session, made if need be, its row locked: who comes at the same time waits. */
-    async open(tx: Transaction, { principal, key, spec, channel, text }: Opening): Promise<{ session: SessionRow; isNew: boolean }> {
-      const now = new Date(clock.now())
-      const set = { model: spec.model, updatedAt: now, ttl: spec.sessionTtl ?? null }
-      if (key?.startsWith('sess_')) {
-        const [known] = await tx.update(sessions).set(set).where(byKey(principal, key)).returning()
-        if (!known) throw unknownSession(key)
-        return { session: known, isNew: false }
-      }
-      const id = `sess_${randomBytes(9).toString('hex')}`
-      const values = { id, principal: principal.id, key: key ?? id, agent: spec.agent, title: titleOf(text), channel, createdAt: now, ...set }
-      const [session] = await tx
-        .insert(sessions)
-        .values(values)
-        .onConflictDoUpdate({ target: [sessions.principal, sessions.key], set })
-        .returning()
-      if (!session) throw new GatewayError('internal_error', 'The session was not stored: try again.')
-      return { session, isNew: session.id === id }
-    },
-
     /** Keeps a message of the user. */
-    async say(tx: Transaction, sessionId: string, runId: string, { text, images = [] }: RunInput, isFirst = false): Promise<void> {
-      const kept = images.length > 0 ? keepable(images, bounds.maxImages) : null
-      await tx.insert(messages).values({ sessionId, runId, role: 'user', text: storable(text), images: kept, createdAt: new Date(clock.now()) })
-      if (!isFirst) await dropOldestMessages(tx, sessionId, bounds.maxMessages)
+    async say(tx: Transaction, sessionId: string, runId: string, text: string): Promise<void> {
+      await tx.insert(messages).values({ sessionId, runId, role: 'user', text: storable(text), createdAt: new Date(clock.now()) })
+      await tx.execute(callDropOldest(sessionId, bounds.maxMessages))
     },
 
     /** What was said before a run: the newest that fit, the oldest of them first; never begins with an answer. */
@@ -94,13 +72,14 @@ export function createSessions(
       return begin < 0 ? [] : said.slice(begin)
     },
 
-    /** Of one principal the sessions that were unused for longest go, soon: nobody who waits for an answer waits for this too. */
+    /** Of one principal the sessions that were unused for longest go, soon: nobody who waits for an answer waits for this too, and who begins many waits once. */
     forgetUnused(principal: Principal): void {
-      forgetting = forgetting.then(() => db.transaction((tx) => forgetSurplus(tx, principal))).catch(onForgetError)
+      grown.set(principal.id, principal)
+      if (!isForgetting) void forgetAll()
     },
 
     async list(principal: Principal, limit: number): Promise<Session[]> {
-      await forgetting
+      if (grown.delete(principal.id)) await forgetSurplus(principal)
       const rows = await db.select().from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).limit(limit)
       return rows.map(toSession)
     },
@@ -153,25 +132,45 @@ export function createSessions(
     return rows.reverse()
   }
 
+  async function forgetAll(): Promise<void> {
+    isForgetting = true
+    try {
+      while (grown.size > 0) {
+        await clock.sleep(forgetEvery, signal)
+        const all = [...grown.values()]
+        grown.clear()
+        for (const principal of all) await forgetSurplus(principal)
+      }
+    } catch (error) {
+      if (!signal.aborted) onForgetError(error)
+    } finally {
+      isForgetting = false
+    }
+  }
+
   /** None in which something is under way. */
-  async function forgetSurplus(tx: Transaction, principal: Principal): Promise<void> {
+  async function forgetSurplus(principal: Principal): Promise<void> {
     const isIdle = sql`not exists (select 1 from runs_runs r where r.session_id = ${sessions.id} and r.ended_at is null)`
-    const surplus = tx.select({ id: sessions.id }).from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).offset(bounds.maxSessions)
-    const idle = await tx
+    const surplus = db.select({ id: sessions.id }).from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).offset(bounds.maxSessions)
+    const found = await db
       .select({ id: sessions.id })
       .from(sessions)
       .where(and(inArray(sessions.id, surplus), isIdle))
-    await self.remove(
-      tx,
-      idle.map(({ id }) => id),
-    )
+    const ids = found.map(({ id }) => id)
+    if (ids.length === 0) return
+    await db.transaction(async (tx) => {
+      // Locked, so that nothing is begun in them meanwhile; what was, is left.
+      const idle = await tx
+        .select({ id: sessions.id })
+        .from(sessions)
+        .where(and(inArray(sessions.id, ids), isIdle))
+        .for('update')
+      await self.remove(
+        tx,
+        idle.map(({ id }) => id),
+      )
+    })
   }
-}
-
-/** A session keeps its newest messages. */
-export async function dropOldestMessages(tx: Transaction, sessionId: string, maxMessages: number): Promise<void> {
-  const surplus = sql`(select id from runs_messages where session_id = ${sessionId} order by id desc limit 1 offset ${maxMessages})`
-  await tx.delete(messages).where(and(eq(messages.sessionId, sessionId), sql`${messages.id} <= ${surplus}`))
 }
 
 /** The session's runs that are not over. */
@@ -192,8 +191,8 @@ function toMessage({ id, runId, role, text, images, model, finishReason, created
   return { id, sessionKey: key, channel, runId, role, text, images: images ?? [], model, finishReason, createdAt }
 }
 
-/** As many as the bound has room for, each in its place. */
-function keepable(images: readonly string[], bound: number): (string | null)[] {
+/** As many images as the bound has room for, each in its place. */
+export function keepable(images: readonly string[], bound: number): (string | null)[] {
   let room = bound
   return images.map((url) => {
     if (url.length > room) return null
@@ -202,7 +201,8 @@ function keepable(images: readonly string[], bound: number): (string | null)[] {
   })
 }
 
-function titleOf(text: string): string {
+/** What a session is called that begins so. */
+export function titleOf(text: string): string {
   const line = text.trim().split('\n', 1)[0] ?? ''
   return line.length <= titleLength ? storable(line) : `${beginning(line, titleLength - 1)}…`
 }

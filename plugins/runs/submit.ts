@@ -2,14 +2,15 @@
 import { randomBytes } from 'node:crypto'
 import { and, eq, inArray, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
-import { storableJson } from 'portico/plugins/database'
+import { callOf, storable, storableJson } from 'portico/plugins/database'
+import type { EventLog } from 'portico/plugins/event-log'
 import type { Models } from 'portico/plugins/models'
 import type { RunsConfig } from './config.ts'
-import { type AgentSource, type Run, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
+import { type AgentSource, type Run, type RunEntry, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
 import type { HeldRun, PublishRunEvent, Records } from './record.ts'
-import { findRun, ownRun, toRun } from './rows.ts'
-import { activeStates, dependencies, runs, type SessionRow } from './schema.ts'
-import type { Sessions } from './sessions.ts'
+import { findRun, ownRun } from './rows.ts'
+import { activeStates, runs, type SessionRow } from './schema.ts'
+import { keepable, type Sessions, titleOf, unknownSession } from './sessions.ts'
 
 /** What it works with. */
 export interface SubmitOptions {
@@ -20,24 +21,28 @@ export interface SubmitOptions {
   readonly sessions: Sessions
   readonly models: Models
   readonly publish: PublishRunEvent
+  batch: EventLog['batch']
   /** This process. */
   readonly owner: string
   agents(): readonly AgentSource[]
   /** True when somebody who waits can be served. @throws GatewayError */
   admit(): void
+  /** A place at work for a run that nobody waits for, kept until it is given back; undefined = there is none. */
+  reserve(): (() => void) | undefined
   /** A run that this process has taken on with its submission, or one that waits in the queue. */
   onSubmitted(run: Run, held: HeldRun | undefined, signal: AbortSignal | undefined): void
 }
 
 const maxDepth = 3
-/** Keeps these locks apart from others’. */
-const idempotencyLock = 0x69646d70
+/** What the function `runs_submit` refuses one run too many with. */
+const tooMany = 'PR429'
+const callSubmit = callOf('runs_submit')
 // Names of models that do not chat.
 const mute = /embed|rerank|whisper|tts|moderation/i
 
 /** Makes what takes runs in. */
 export function createSubmit(options: SubmitOptions) {
-  const { db, clock, config, records, sessions, models, publish, owner, agents, admit, onSubmitted } = options
+  const { db, clock, config, records, sessions, models, publish, batch: openBatch, owner, agents, admit, reserve, onSubmitted } = options
 
   /** The first model that chats; the demo's only when there is no other. */
   async function anyModel(): Promise<string> {
@@ -60,8 +65,9 @@ export function createSubmit(options: SubmitOptions) {
     return agent === 'default' ? preset : undefined
   }
 
-  /** The agent as it is now, with what this run has otherwise, its model known. */
-  async function specOf({ agent = 'default', principal, override = {}, sessionKey, preferredModel = '' }: RunSubmission): Promise<RunSpec> {
+  /** The agent as it is now, with what this run has otherwise, its model known; and the session it goes on with. */
+  async function specOf(submission: RunSubmission): Promise<{ spec: RunSpec; session: SessionRow | undefined }> {
+    const { agent = 'default', principal, override = {}, sessionKey, preferredModel = '' } = submission
     const spec = await agentSpec(agent, principal)
     if (!spec)
       throw new GatewayError('not_found', `There is no agent ${JSON.stringify(agent.slice(0, 100))}: GET /api/agents lists yours.`, { param: 'agentId' })
@@ -69,70 +75,47 @@ export function createSubmit(options: SubmitOptions) {
     const model = override.model ?? session?.model ?? (preferredModel || spec.model || (await anyModel()))
     await models.resolve(model)
     const given = Object.fromEntries(Object.entries(override).filter(([, value]) => value !== undefined))
-    return { ...spec, ...given, model, agent }
+    return { spec: { ...spec, ...given, model, agent }, session }
   }
 
-  async function insert(tx: Transaction, submission: RunSubmission, spec: RunSpec, parent: Run | undefined) {
-    const { principal, input, sessionKey, channel = 'api', priority = 0, dependsOn = [], interactive, idempotency, metadata = {}, startAt } = submission
-    if (idempotency) await refuseTaken(tx, principal, idempotency.key)
-    const { session, isNew } = await sessions.open(tx, { principal, key: sessionKey, spec, channel, text: input.text })
-    const now = new Date(clock.now())
-    // At once only when nothing is before it in its session; a child's parent waits for it with its place at work.
-    const isAwaited = interactive !== undefined || parent !== undefined
-    const begin = isAwaited && startAt === undefined && dependsOn.length === 0 && (isNew || (await isIdle(tx, session)))
-    if (!begin) await refuseTooMany(tx, principal)
-    const id = `run_${randomBytes(12).toString('hex')}`
-    const [row] = await tx
-      .insert(runs)
-      .values({
-        ...{ id, principalId: principal.id, principal, sessionId: session.id, agent: spec.agent, spec: storableJson(spec), input: storableJson(input) },
-        ...{ parentId: parent?.id ?? null, depth: parent ? parent.depth + 1 : 0, state: begin ? 'running' : 'queued', priority, model: spec.model },
-        ...{ startAt: startAt ?? sql`clock_timestamp()`, maxConcurrent: spec.maxConcurrent ?? null, isInteractive: interactive !== undefined },
-        ...{ node: interactive ? owner : null, leaseOwner: begin ? owner : null, leaseUntil: begin || interactive ? records.leased : null },
-        ...{ leaseEpoch: begin ? 1 : 0, lastSeq: begin ? 2 : 1, startedAt: begin ? now : null, createdAt: now, metadata: storableJson(metadata) },
-        ...{ idempotencyKey: idempotency?.key ?? null, requestHash: idempotency?.hash ?? null },
-      })
-      .returning()
-    if (!row) throw new GatewayError('internal_error', 'The run was not stored: try again.')
-    if (dependsOn.length > 0) await tx.insert(dependencies).values(dependsOn.map((each) => ({ runId: id, dependsOn: each })))
-    await sessions.say(tx, session.id, id, input, isNew)
-    const run = toRun(row, session.key)
-    const whose = { tx, principal: principal.id, subject: session.key }
-    if (isNew) await publish(sessionCreated, { sessionKey: session.key, agent: spec.agent }, whose)
-    const queued = { key: 'queued', type: 'queued' as const, data: {} }
-    const started = { key: 'started:1', type: 'started' as const, data: { epoch: 1, isResumed: false } }
-    const entries = await records.insert(tx, run, begin ? [queued, started] : [queued], row.lastSeq)
-    return { run, isNew, held: begin ? { run, epoch: 1, entries, worked: 0, isFirst: isNew } : undefined }
-  }
-
-  /** Who comes with the same key at the same time waits here, before anything is locked that the run at work needs. */
-  async function refuseTaken(tx: Transaction, principal: Principal, key: string): Promise<void> {
-    await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended(${`${principal.id} ${key}`}, ${idempotencyLock}))`)
-    const [taken] = await tx
-      .select({ id: runs.id })
-      .from(runs)
-      .where(and(eq(runs.principalId, principal.id), eq(runs.idempotencyKey, key)))
-    if (taken) throw new Taken()
-  }
-
-  async function isIdle(tx: Transaction, session: SessionRow): Promise<boolean> {
-    const [other] = await tx
-      .select({ id: runs.id })
-      .from(runs)
-      .where(and(eq(runs.sessionId, session.id), inArray(runs.state, [...activeStates])))
-      .limit(1)
-    return other === undefined
-  }
-
-  async function refuseTooMany(tx: Transaction, principal: Principal): Promise<void> {
-    const [row] = await tx
-      .select({ count: sql<number>`count(*)::int` })
-      .from(runs)
-      .where(and(eq(runs.principalId, principal.id), eq(runs.state, 'queued')))
-    if ((row?.count ?? 0) < config.maxQueued) return
-    throw new GatewayError('rate_limit_exceeded', `${config.maxQueued} of your runs wait already (runs.maxQueued): wait for some, or cancel them.`, {
-      retryAfter: 10,
-    })
+  /** The run's rows and events, by one call of the database. */
+  async function insert(on: Database | Transaction, run: Run, submission: RunSubmission, begins: 'awaited' | 'free' | 'no', newSession: string) {
+    const { principal, input, channel = 'api', dependsOn = [], interactive, idempotency, startAt } = submission
+    const { id, spec } = run
+    const [always, ifNew, ifBegun] = [openBatch(), openBatch(), openBatch()]
+    const whose = { principal: principal.id, subject: run.sessionKey }
+    await publish(sessionCreated, { sessionKey: run.sessionKey, agent: spec.agent }, { ...whose, tx: ifNew.tx })
+    await records.announce(always.tx, run, { type: 'queued', data: {} })
+    await records.announce(ifBegun.tx, run, { type: 'started', data: { isResumed: false } })
+    await submission.announce?.(run, always.tx)
+    const row = {
+      ...{ id, principalId: principal.id, parentId: run.parentId, depth: run.depth, priority: run.priority, startAt, at: run.createdAt, begins, owner },
+      ...{ isInteractive: interactive !== undefined, lease: config.lease, maxQueued: config.maxQueued },
+      ...{ idempotencyKey: idempotency?.key, requestHash: idempotency?.hash },
+    }
+    const session = {
+      ...{
+        id: newSession,
+        key: run.sessionKey,
+        isId: submission.sessionKey?.startsWith('sess_') === true,
+        title: titleOf(input.text),
+        channel,
+        ttl: spec.sessionTtl,
+      },
+      maxMessages: config.maxMessages,
+    }
+    const { images = [] } = input
+    const kept = images.length > 0 ? JSON.stringify(keepable(images, config.maxImages)) : null
+    const json = [row, storableJson(principal), spec, run.input, run.metadata, session].map((each) => JSON.stringify(each))
+    const said = [storable(input.text), kept, dependsOn.length > 0 ? dependsOn : null]
+    const events = [always, ifNew, ifBegun].map((batch) => batch.json())
+    const { rows } = await on.execute<Submitted>(callSubmit(...json, ...said, ...events))
+    const { outcome, session_id: sessionId, session_key: sessionKey, is_new: isNew, created_ms: ms } = rows[0] as Submitted
+    if (outcome === 'taken') throw new Taken()
+    if (outcome === 'unknown_session') throw unknownSession(run.sessionKey)
+    const createdAt = new Date(ms)
+    const begun = outcome === 'begun' ? { state: 'running' as const, startedAt: createdAt } : {}
+    return { run: { ...run, sessionId, sessionKey, createdAt, ...begun }, isNew, isBegun: outcome === 'begun', committed: () => always.committed() }
   }
 
   async function parentOf({ parentId, principal }: RunSubmission): Promise<Run | undefined> {
@@ -164,24 +147,75 @@ export function createSubmit(options: SubmitOptions) {
     submission.interactive?.signal.throwIfAborted()
     for (const url of submission.input.images ?? []) refuseBadImage(url)
     if (submission.interactive) admit()
-    const { principal, dependsOn = [] } = submission
+    const { principal, dependsOn = [], interactive, startAt, priority = 0, metadata = {}, input } = submission
     for (const id of dependsOn) await ownRun(db, id, principal)
-    const [spec, parent] = [await specOf(submission), await parentOf(submission)]
+    const [{ spec, session }, parent] = [await specOf(submission), await parentOf(submission)]
+    const newSession = `sess_${randomBytes(9).toString('hex')}`
+    const draft: Run = {
+      ...{
+        id: `run_${randomBytes(12).toString('hex')}`,
+        state: 'queued',
+        principal,
+        parentId: parent?.id ?? null,
+        depth: parent ? parent.depth + 1 : 0,
+        priority,
+      },
+      ...{
+        sessionId: session?.id ?? newSession,
+        sessionKey: session?.key ?? submission.sessionKey ?? newSession,
+        model: spec.model,
+        isInteractive: interactive !== undefined,
+      },
+      ...{ spec: storableJson(spec), input: storableJson(input), metadata: storableJson(metadata), result: null, finishReason: null, error: null, steps: 0 },
+      ...{ usage: { inputTokens: 0, outputTokens: 0, cost: null }, createdAt: new Date(clock.now()), startedAt: null, endedAt: null },
+    }
+    // A child's parent waits for it with its own place at work.
+    const isAwaited = interactive !== undefined || parent !== undefined
+    const isFree = startAt === undefined && dependsOn.length === 0
+    const place = isFree && !isAwaited && spec.maxConcurrent === undefined ? reserve() : undefined
+    const begins = isFree && isAwaited ? 'awaited' : place ? 'free' : 'no'
     try {
-      const { run, held, isNew } = await db.transaction(async (tx) => {
-        const taken = await insert(tx, submission, spec, parent)
-        await submission.also?.(taken.run, tx)
+      const put = async (on: Database | Transaction) => {
+        const taken = await insert(on, draft, submission, begins, newSession)
+        await submission.also?.(taken.run, on as Transaction)
         return taken
-      })
-      onSubmitted(run, held, submission.interactive?.signal)
+      }
+      const { run, isNew, isBegun, committed } = submission.also ? await db.transaction(put) : await put(db)
+      committed()
+      onSubmitted(run, isBegun ? toHeld(run, isNew) : undefined, interactive?.signal)
       if (isNew) sessions.forgetUnused(principal)
       return run
     } catch (error) {
+      if (codeOf(error) === tooMany) throw tooManyQueued(config.maxQueued)
       const first = error instanceof Taken ? await sameAgain(submission) : undefined
       if (first) return first
       throw error
+    } finally {
+      place?.()
     }
   }
+}
+
+/** As the function `runs_submit` says it. */
+type Submitted = { outcome: 'begun' | 'queued' | 'taken' | 'unknown_session'; session_id: string; session_key: string; is_new: boolean; created_ms: number }
+
+/** A run that was begun with its submission: its first entries are written. */
+function toHeld(run: Run, isFirst: boolean): HeldRun {
+  const at = run.createdAt
+  const entries: RunEntry[] = [
+    { seq: 1, type: 'queued', at, data: {} },
+    { seq: 2, type: 'started', at, data: { epoch: 1, isResumed: false } },
+  ]
+  return { run, epoch: 1, entries, worked: 0, isFirst }
+}
+
+function codeOf(error: unknown): unknown {
+  const { code, cause } = (error ?? {}) as { code?: unknown; cause?: unknown }
+  return (cause as { code?: unknown } | undefined)?.code ?? code
+}
+
+function tooManyQueued(max: number): GatewayError {
+  return new GatewayError('rate_limit_exceeded', `${max} of your runs wait already (runs.maxQueued): wait for some, or cancel them.`, { retryAfter: 10 })
 }
 
 function refuseBadImage(url: string): void {

@@ -126,7 +126,7 @@ export function createToolCalls({ registry, approvals, workspace, records, model
   }
 
   async function write(held: HeldRun, fact: Fact, isStep = false): Promise<undefined> {
-    await records.write(held, [fact], { columns: isStep ? { steps: records.oneMoreStep } : {} })
+    await records.write(held, [fact], isStep ? { change: { steps: 1 } } : {})
     hub.poke(held.run.id)
   }
 

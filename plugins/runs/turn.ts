@@ -1,19 +1,21 @@
 /** The turn loop: model call, tool calls, model call … until the model is done. It knows only the run's record, so it begins anywhere: after a crash, after a decision. */
-import { inArray, sql } from 'drizzle-orm'
+import { eq, inArray } from 'drizzle-orm'
 import type { Models } from 'portico/plugins/models'
 import type { Artifact } from 'portico/plugins/workspace'
-import { messageStreaming, type Run } from './contract.ts'
+import { messageStreaming, type Run, type RunEntry } from './contract.ts'
 import { toInstructions, toMessages } from './conversation.ts'
 import type { Ending, Endings } from './ending.ts'
 import type { Topic } from './hub.ts'
 import { Rejected, RunFailure } from './reasons.ts'
-import type { HeldRun } from './record.ts'
+import type { Fact, HeldRun, RunChange } from './record.ts'
 import { isOver, runs } from './schema.ts'
 import type { Sessions } from './sessions.ts'
 import { createToolCalls, expired, findApproval, type Gate, offeredTools, openCalls, type ToolCallsOptions, type Work } from './tool-calls.ts'
 
 /** Times that a run is begun anew without getting any further. */
 const maxStarts = 5
+
+type LastAnswer = { readonly text: string; readonly finishReason: string; readonly model: string }
 
 /** What it works with. */
 export interface TurnsOptions extends ToolCallsOptions {
@@ -52,17 +54,19 @@ export function createTurns(options: TurnsOptions) {
       if (hasAnswered(held)) {
         const gate = await applyArtifacts(held)
         if (gate) return wait(held, [gate], { ...bill(held, spent), ...worktime() })
-        if (await complete(held, { ...bill(held, spent), ...worktime() })) return
+        const last = held.entries.findLast(({ type }) => type === 'model_call')?.data as unknown as LastAnswer
+        if (await complete(held, last, { ...bill(held, spent), ...worktime() })) return
         continue
       }
-      await callModel(within)
+      if (await callModel(within)) return
     }
 
     function worktime() {
-      return { worked: sql`${runs.worked} + ${worked()}` }
+      return { worked: worked() }
     }
 
-    async function callModel({ held, topic, signal }: Work): Promise<void> {
+    /** True = it was the last word, and the run has ended. */
+    async function callModel({ held, topic, signal }: Work): Promise<boolean> {
       const { spec, input } = held.run
       const step = held.entries.filter(({ type }) => type === 'model_call').length + 1
       if (step > spec.maxSteps)
@@ -85,18 +89,22 @@ export function createTurns(options: TurnsOptions) {
       const calls = answer.calls.map((call, index) => ({ ...call, call: `${step}.${index}` }))
       const data = { step, heard, epoch: held.epoch, model, text, finishReason, inputTokens, outputTokens, calls, message }
       spend(inputTokens, outputTokens)
-      await records.write(held, [{ key: `model_call:${step}`, type: 'model_call', data }], {
-        columns: { ...bill(held, spent), model, steps: records.oneMoreStep },
-      })
+      const fact = { key: `model_call:${step}`, type: 'model_call' as const, data }
+      const change = { ...bill(held, spent), model, steps: 1 }
+      // Nothing stands between the last word and the end: they are written together.
+      const isLast = calls.length === 0 && !mayHaveStaged(held)
+      if (isLast && (await complete(held, data, { ...change, ...worktime() }, [fact]))) return true
+      await records.write(held, [fact], { change })
       topic.text = ''
       hub.poke(run.id)
+      return false
     }
   }
 
   /** The staged files, once somebody has allowed them: all or none. Gives what has to be waited for. */
   async function applyArtifacts(held: HeldRun): Promise<Gate | undefined> {
     const { id } = held.run
-    if (!held.entries.some(({ type }) => type === 'tool_call')) return undefined
+    if (!mayHaveStaged(held)) return undefined
     const staged = (await records.durably(() => workspace.artifacts(id))).filter(({ state }) => state === 'staged')
     if (staged.length === 0) return undefined
     const files = staged.map(({ path, change, before, after }) => ({ path, change, before, after }))
@@ -110,15 +118,13 @@ export function createTurns(options: TurnsOptions) {
     return undefined
   }
 
-  async function complete(held: HeldRun, columns: Record<string, unknown>): Promise<boolean> {
-    const last = held.entries.findLast(({ type }) => type === 'model_call')
-    const { text, finishReason, model } = (last?.data ?? {}) as { text: string; finishReason: string; model: string }
-    const cost = await costOf(held.run, held)
-    return endings.finish(held, { state: 'completed', text, finishReason, model }, { ...columns, cost })
+  async function complete(held: HeldRun, { text, finishReason, model }: LastAnswer, change: RunChange, facts: readonly Fact[] = []): Promise<boolean> {
+    const cost = await costOf(held.run, [...held.entries, ...facts])
+    return endings.finish(held, { state: 'completed', text, finishReason, model }, { ...change, cost }, facts)
   }
 
   /** Writes down what is waited for, and lets go of the run: whoever decides may take longer than anybody holds a line. What was decided meanwhile wakes it at once. */
-  async function wait(held: HeldRun, gates: readonly Gate[], columns: Record<string, unknown>): Promise<void> {
+  async function wait(held: HeldRun, gates: readonly Gate[], change: RunChange): Promise<void> {
     const { run } = held
     const count = held.entries.filter(({ type }) => type === 'awaiting_approval').length + 1
     const requests = gates.flatMap(({ request }) => request ?? [])
@@ -127,7 +133,7 @@ export function createTurns(options: TurnsOptions) {
     const suspended = gates.filter(({ request, waitsFor }) => waitsFor !== undefined || request?.kind === 'question').map(({ call }) => call)
     const data = { approvalIds: [] as string[], kinds: [] as string[], suspended, waitsFor: others }
     await records.write(held, [{ key: `awaiting_approval:${count}`, type: 'awaiting_approval', data }], {
-      columns: { ...columns, state: 'awaiting_approval', leaseOwner: null, leaseUntil: null, isInteractive: false, node: null },
+      change: { ...change, state: 'awaiting_approval' },
       async before(tx) {
         const open = []
         for (const request of requests) open.push(await approvals.request(tx, { ...request, runId: run.id, owner: run.principal.id }))
@@ -139,12 +145,12 @@ export function createTurns(options: TurnsOptions) {
         const isPending = (await approvals.ofRun(run.id, tx)).some(({ state }) => state === 'pending')
         const areOver =
           others.length > 0 && (await tx.select({ state: runs.state }).from(runs).where(inArray(runs.id, others))).every(({ state }) => isOver(state))
-        if (!isPending && (others.length === 0 || areOver)) await tx.update(runs).set({ state: 'queued' }).where(sql`${runs.id} = ${run.id}`)
+        if (!isPending && (others.length === 0 || areOver)) await tx.update(runs).set({ state: 'queued' }).where(eq(runs.id, run.id))
       },
     })
   }
 
-  async function costOf(run: Run, { entries }: HeldRun): Promise<number | null> {
+  async function costOf(run: Run, entries: readonly Pick<RunEntry, 'type' | 'data'>[]): Promise<number | null> {
     let sum = 0
     for (const { type, data } of entries) {
       if (type !== 'model_call') continue
@@ -159,8 +165,13 @@ export function createTurns(options: TurnsOptions) {
   }
 }
 
-/** Columns for tokens that are not written yet; they are taken as written. */
-function bill(held: HeldRun, spent: { inputTokens: number; outputTokens: number }): Record<string, unknown> {
+/** Only tools stage files. */
+function mayHaveStaged({ entries }: HeldRun): boolean {
+  return entries.some(({ type }) => type === 'tool_call')
+}
+
+/** What tokens that are not written yet make of the run's; they are taken as written. */
+function bill(held: HeldRun, spent: { inputTokens: number; outputTokens: number }): RunChange {
   const { inputTokens, outputTokens } = spent
   Object.assign(spent, { inputTokens: 0, outputTokens: 0 })
   const { usage } = held.run

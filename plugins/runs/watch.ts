@@ -1,7 +1,7 @@
 /** Following a run: from its record and, where it is worked on here, word by word. Who comes again with the id of what was seen last misses and repeats nothing. */
 import { type Database, GatewayError, type Principal } from 'portico'
 import type { RunUpdate } from './contract.ts'
-import type { Hub } from './hub.ts'
+import type { Hub, Topic } from './hub.ts'
 import { findRun, maySee, ownRun, readEntries, unknownRun } from './rows.ts'
 import { isOver } from './schema.ts'
 
@@ -9,6 +9,8 @@ import { isOver } from './schema.ts'
 const lookAgain = 5_000
 /** Here every change is told. */
 const hereForSure = 60_000
+
+const ends: ReadonlySet<string | undefined> = new Set(['completed', 'failed', 'cancelled', 'rejected'])
 
 /** Where a watcher stands: after an entry, and after so many characters of the model call that follows it, as the holder of that epoch makes it. */
 interface Position {
@@ -25,15 +27,17 @@ export function createWatch(db: Database, hub: Hub) {
     if (!here) await ownRun(db, id, principal)
     else if (!maySee(principal, here)) throw unknownRun(id)
     let progress = 0
+    let last: Topic | undefined
     // Ends the waiting too when the watcher leaves between two updates.
     using over = following(signal)
     while (!signal.aborted) {
       const topic = hub.find(id)
       const changed = hub.changed(id, topic ? hereForSure : lookAgain, over.signal)
       // Without a topic the state is read first: what is written before an end is then read too.
-      const run = topic ? undefined : await findRun(db, id)
+      last = topic ?? last
+      const run = topic ? undefined : (last?.over ?? (await findRun(db, id)))
       if (!topic && !run) throw new GatewayError('gone', `${id} was deleted.`)
-      const fresh = topic ? topic.entries.slice(at.seq) : await readEntries(db, id, at.seq)
+      const fresh = topic || last?.over ? (last as Topic).entries.slice(at.seq) : await readEntries(db, id, at.seq)
       for (const entry of fresh) {
         if (entry.type === 'model_call') {
           yield* rest(at, String(entry.data.text ?? ''), Number(entry.data.epoch))
@@ -46,7 +50,8 @@ export function createWatch(db: Database, hub: Hub) {
         yield { type: 'end', id: idOf(at), run }
         return
       }
-      if (topic && topic.entries.length === at.seq) {
+      // What was the last word stands in the record then.
+      if (topic && topic.entries.length === at.seq && !ends.has(topic.entries.at(-1)?.type)) {
         yield* rest(at, topic.text, topic.epoch)
         for (const { n, ...said } of topic.progress)
           if (n > progress) {

@@ -70,9 +70,16 @@ describe.each(databases)('on %s', (database) => {
     expect(await house.runs.list(ann, { state: 'queued' })).toEqual([])
   })
 
-  test('a write that fails when a run is begun: it is begun again', async () => {
+  test('a write that fails when a run is begun with its submission: there is no run', async () => {
     await failAt(2)
-    expect((await house.end((await house.submit('x')).id)).state).toBe('completed')
+    await expect(house.submit('x')).rejects.toThrow()
+    expect(await house.runs.list(ann, { state: 'running' })).toEqual([])
+  })
+
+  test('a write that fails when a run from the queue is begun: it is begun again when its lease has run out', async () => {
+    await failAt(2)
+    const { id } = await house.submit('x', { startAt: new Date() })
+    expect((await house.end(id)).state).toBe('completed')
     expect([calls.model, noted.length]).toEqual([2, 1])
   })
 

@@ -44,13 +44,19 @@ baseUrl = "${model.url}"
 ${url}`
   const dataDir = join(folder, 'data')
   let gateway = await spawnGateway({ runtime, config, dataDir })
+  let isBack = false
   const house = {
     model,
     workspace,
     get gateway(): GatewayProcess {
       return gateway
     },
+    /** Once it has ended, unless who submitted had to do it. */
     async restart(): Promise<void> {
+      if (isBack) {
+        isBack = false
+        return
+      }
       await gateway.exited
       gateway = await spawnGateway({ runtime, config, dataDir })
     },
@@ -59,12 +65,20 @@ ${url}`
       const text = await readFile(join(folder, 'effects'), 'utf8').catch(() => '')
       return text.split('\n').filter((line) => line.startsWith(runId)).length
     },
-    async json<T = any>(path: string, body?: unknown): Promise<T> {
-      const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }
+    async json<T = any>(path: string, body?: unknown, headers: Record<string, string> = {}): Promise<T> {
+      const init = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body), headers: { 'content-type': 'application/json', ...headers } }
       return (await (await gateway.fetch(path, init)).json()) as T
     },
+    /** A run may be at work, and the process dead, before who submitted it has his answer: he sends it again, with the same key. */
     async submit(message: string): Promise<string> {
-      return (await house.json('/v1/runs', { message })).run_id
+      const key = { 'idempotency-key': crypto.randomUUID() }
+      try {
+        return (await house.json('/v1/runs', { message }, key)).run_id
+      } catch {
+        await house.restart()
+        isBack = true
+        return (await house.json('/v1/runs', { message }, key)).run_id
+      }
     },
     async stop(): Promise<void> {
       await gateway.stop()

@@ -139,7 +139,7 @@ export default definePlugin({
         await boss.start()
         await boss.createQueue('bench', { notify: true } as never)
         ctx.defer(() => boss?.stop({ graceful: false } as never) as Promise<void>)
-        await boss.work<{ n: number }>('bench', { batchSize: 2 }, async (jobs) => {
+        await boss.work<{ n: number }>('bench', { batchSize: 2, pollingIntervalSeconds: 0.5 }, async (jobs) => {
           for (const { data } of jobs) done.get(data.n)?.()
         })
       }
