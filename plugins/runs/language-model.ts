@@ -6,6 +6,10 @@ import type { Models, ModelTarget } from 'portico/plugins/models'
 /** Nothing is sent there: `fetch` is the service. */
 const nowhere = 'http://models.invalid/v1'
 
+/** Models that were made: their schemas cost half a millisecond. */
+const made = new WeakMap<Models, Map<string, LanguageModel>>()
+const maxMade = 200
+
 /** The model of a target. */
 export async function toLanguageModel(models: Models, target: ModelTarget): Promise<LanguageModel> {
   try {
@@ -13,6 +17,18 @@ export async function toLanguageModel(models: Models, target: ModelTarget): Prom
   } catch (error) {
     if (!isGatewayError(error) || error.code !== 'not_implemented') throw error
   }
+  const known = made.get(models) ?? new Map<string, LanguageModel>()
+  made.set(models, known)
+  const id = `${target.provider}/${target.model}`
+  const model = known.get(id) ?? (await makeModel(models, target))
+  // Who is asked again comes last, who comes first goes.
+  known.delete(id)
+  known.set(id, model)
+  if (known.size > maxMade) known.delete(known.keys().next().value as string)
+  return model
+}
+
+async function makeModel(models: Models, target: ModelTarget): Promise<LanguageModel> {
   const { createOpenAICompatible } = await import('@ai-sdk/openai-compatible')
   const provider = createOpenAICompatible({
     ...{ name: target.provider, baseURL: nowhere, includeUsage: true, fetch: throughModels(models, target) as typeof fetch },

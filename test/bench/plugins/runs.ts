@@ -8,7 +8,8 @@ import { budgetKeepers, runs as runsRef } from 'portico/plugins/runs'
 
 const durationMs = 2_000
 const writers = 10
-const singles = 60
+/** A worker of pg-boss that is told of a job late polls after half a second: more of them take minutes. */
+const singles = 20
 const streams = 100
 const turns = 40
 
@@ -75,20 +76,22 @@ export default definePlugin({
       })
     }
 
-    async function rate(one: () => Promise<unknown>): Promise<number> {
+    async function rate(one: (who: string) => Promise<unknown>): Promise<number> {
       const at = performance.now()
       let count = 0
-      const writer = async () => {
+      // Each writer is somebody else, and so is that of the next round: nobody has more runs in the queue than a principal may have.
+      const round = ++n
+      const writer = async (index: number) => {
         while (performance.now() - at < durationMs) {
-          await one()
+          await one(`writer-${round}-${index}`)
           count++
         }
       }
-      await Promise.all(Array.from({ length: writers }, writer))
+      await Promise.all(Array.from({ length: writers }, (_, index) => writer(index)))
       return (count * 1_000) / (performance.now() - at)
     }
 
-    const submit = () => runs.submit({ principal, input: { text: 'x' }, override: { model: 'bench/mock' } })
+    const submit = (who = principal.id) => runs.submit({ principal: { ...principal, id: who }, input: { text: 'x' }, override: { model: 'bench/mock' } })
     const interactive = async (text: string, model = 'bench/mock') => {
       const leaving = new AbortController()
       const run = await runs.submit({ principal, input: { text }, override: { model }, interactive: { signal: leaving.signal } })
