@@ -99,27 +99,4 @@ describe.each(databases)('on %s', (database) => {
     expect(types.at(-1)).toBe('failed')
     expect(types.filter((type) => type === 'tool_call').length).toBe(n > 4 ? 1 : 0)
   })
-
-  if (database === 'postgres') {
-    const cut = (downMs = 400) => void (postgres as TestPostgres).restart(downMs)
-    const moments: [name: string, arm: () => void][] = [
-      ['during the first model call', () => (hooks.model = (call) => call === 1 && cut())],
-      ['during a tool call', () => (hooks.tool = () => cut())],
-      ['during the last model call', () => (hooks.model = (call) => call === 2 && cut())],
-    ]
-    test.each(moments)(
-      'the database goes away %s: nothing is repeated, nothing lost, the run goes on when it is back',
-      async (_, arm) => {
-        await house.db.execute(sql`drop trigger if exists fail_at on runs_entries`)
-        arm()
-        const { id } = await house.submit('x')
-        const run = await house.end(id).catch(() => house.end(id))
-        expect([run.state, run.result]).toEqual(['completed', 'done'])
-        expect([calls.model, noted.length]).toEqual([2, 1])
-        const seqs = (await house.runs.entries(id, ann)).map(({ seq }) => seq)
-        expect(seqs).toEqual(seqs.map((_, index) => index + 1))
-      },
-      30_000,
-    )
-  }
 })

@@ -88,6 +88,8 @@ export const runFirstToken: Row = {
     {
       ...{ id: 'run-first-token', unit: 'ms', digits: 2, bound: { most: 3 } },
       title: 'from the message to the first word of the demo model through `/api/chat/stream`, a durable run, against `/v1/chat/completions`, median',
+      limit:
+        'the commit before the first word, a third of it, and the AI SDK, a fifth: `/v1/chat/completions` writes nothing, and passes bytes on (docs/decisions/0025).',
     },
   ],
   async prepare(scope, { runtime }: Bench) {
