@@ -12,6 +12,10 @@ export const builtins: Readonly<Record<string, PluginLoader>> = {
   // Before the others, so that it catches what they throw until they have ended.
   diagnostics: () => import('./diagnostics/index.ts'),
   sockets: () => import('./sockets/index.ts'),
+  tls: () => import('./tls/index.ts'),
+  proxies: () => import('./proxies/index.ts'),
+  door: () => import('./door/index.ts'),
+  auth: () => import('./auth/index.ts'),
   audit: () => import('./audit/index.ts'),
   limits: () => import('./limits/index.ts'),
   'auth-token': () => import('./auth-token/index.ts'),
@@ -48,6 +52,10 @@ export const infrastructure: Readonly<Record<string, string>> = {
   database: 'database',
   'event-log': 'event-log',
   sockets: 'socket-server',
+  tls: 'certificates',
+  proxies: 'proxies',
+  door: 'door',
+  auth: 'gatekeeper',
 }
 
 /** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */

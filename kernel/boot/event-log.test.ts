@@ -86,7 +86,19 @@ describe('the event log', () => {
     const steps: string[] = []
     const { plugins, records } = createMemoryLog(steps)
     const gateway = await startTestGateway({ only: [talker(steps), ...plugins] })
-    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual(['data-folder', 'pglite', 'database', 'shelves', 'memory-log', 'sockets', 'talker'])
+    expect(gateway.gateway.kernel.plugins().map(({ id }) => id)).toEqual([
+      'data-folder',
+      'pglite',
+      'database',
+      'shelves',
+      'memory-log',
+      'sockets',
+      'tls',
+      'proxies',
+      'door',
+      'auth',
+      'talker',
+    ])
     await gateway.stop()
     expect(steps).toEqual(['shelves', 'log', 'log starts', 'talker', 'heard 1', 'talker undone', 'heard 2', 'log undone', 'shelves undone', 'log stops'])
     const plugin = ({ type, data }: GatewayEvent<string, any>) => `${type} ${data.plugin ?? data.n}`
@@ -98,10 +110,10 @@ describe('the event log', () => {
         'plugin:ready database',
         'plugin:ready shelves',
         'plugin:ready memory-log',
-        'plugin:ready sockets',
-        'plugin:ready talker',
+        ...['sockets', 'tls', 'proxies', 'door', 'auth', 'talker'].map((id) => `plugin:ready ${id}`),
       ],
-      ...['talker:said 2', 'plugin:stopped talker', 'plugin:stopped sockets', 'plugin:stopped memory-log', 'plugin:stopped shelves'],
+      'talker:said 2',
+      ...['talker', 'auth', 'door', 'proxies', 'tls', 'sockets', 'memory-log', 'shelves'].map((id) => `plugin:stopped ${id}`),
     ])
   })
 
@@ -109,9 +121,20 @@ describe('the event log', () => {
     const steps: string[] = []
     await using gateway = await startTestGateway({ only: [talker(steps)] })
     expect(gateway.gateway.kernel.plugins().map(({ id, state }) => `${id} ${state}`)).toEqual([
-      ...['data-folder ready', 'pglite ready', 'database ready', 'event-log ready', 'sockets ready', 'talker ready'],
+      ...[
+        'data-folder ready',
+        'pglite ready',
+        'database ready',
+        'event-log ready',
+        'sockets ready',
+        'tls ready',
+        'proxies ready',
+        'door ready',
+        'auth ready',
+        'talker ready',
+      ],
     ])
-    await until(() => readStats(gateway.gateway.kernel).counters['bus.appended'] === 7)
+    await until(() => readStats(gateway.gateway.kernel).counters['bus.appended'] === 11)
     expect(steps).toEqual(['talker', 'heard 1'])
   })
 
@@ -127,10 +150,14 @@ describe('the event log', () => {
     expect(steps).toEqual(['talker', 'talker undone'])
   })
 
-  test('that nobody provides is a problem of the plan, by name', async () => {
-    const { plan } = await planGateway({ env: {}, cwd: '/', configText: '[event-log]\nenabled = false\n' })
+  test.each([
+    ['event-log', 'event-log'],
+    ['door', 'door'],
+    ['auth', 'gatekeeper'],
+  ])('a gateway without %s is refused by its plan, which names the service', async (plugin, service) => {
+    const { plan } = await planGateway({ env: {}, cwd: '/', configText: `[${plugin}]\nenabled = false\n` })
     expect(plan.problems).toContainEqual(
-      expect.objectContaining({ where: 'event-log', what: 'no loaded plugin provides this service, and no gateway runs without it' }),
+      expect.objectContaining({ where: service, what: 'no loaded plugin provides this service, and no gateway runs without it' }),
     )
   })
 
@@ -148,6 +175,6 @@ describe('the event log', () => {
       },
     })
     await using gateway = await startTestGateway({ only: [early, plugins[1] as never] })
-    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(Array.from({ length: 6 }, () => 'ready'))
+    expect(gateway.gateway.kernel.plugins().map(({ state }) => state)).toEqual(Array.from({ length: 10 }, () => 'ready'))
   })
 })

@@ -56,9 +56,9 @@ describe('the database of a gateway', () => {
     const url = '[database]\nurl = "postgres://127.0.0.1:1/x"\n'
     const other = definePlugin({ ...base, id: 'other', setup: () => {} })
     expect(await idsOf('')).toContain('pglite')
-    expect(await idsOf('', [other])).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'sockets', 'other'])
+    expect(await idsOf('', [other])).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'sockets', 'tls', 'proxies', 'door', 'auth', 'other'])
     expect(await idsOf(url)).not.toContain('pglite')
-    expect(await idsOf(url, [other])).toEqual(['data-folder', 'database', 'event-log', 'sockets', 'other'])
+    expect(await idsOf(url, [other])).toEqual(['data-folder', 'database', 'event-log', 'sockets', 'tls', 'proxies', 'door', 'auth', 'other'])
     expect((await planOf(`${url}[pglite]\nsilenceMs = "x"\n`)).problems).toEqual([])
     const database = await postgres.newDatabase()
     await using gateway = await startTestGateway({ only: [other], databaseUrl: database })
@@ -67,6 +67,10 @@ describe('the database of a gateway', () => {
       ['database', 'ready'],
       ['event-log', 'ready'],
       ['sockets', 'ready'],
+      ['tls', 'ready'],
+      ['proxies', 'ready'],
+      ['door', 'ready'],
+      ['auth', 'ready'],
       ['other', 'ready'],
     ])
     expect([(gateway.gateway.kernel.database as DatabaseAccess).kind, gateway.gateway.socketPath, existsSync(join(gateway.dataDir, 'db'))]).toEqual([
@@ -111,6 +115,10 @@ describe('the database of a gateway', () => {
       ['database', 'ready'],
       ['event-log', 'ready'],
       ['sockets', 'ready'],
+      ['tls', 'ready'],
+      ['proxies', 'ready'],
+      ['door', 'ready'],
+      ['auth', 'ready'],
       ['user', 'ready'],
     ])
     expect(gateway.gateway.socketPath).toContain('.s.PGSQL.5432')

@@ -4,15 +4,17 @@ import manifest from '../../package.json' with { type: 'json' }
 import { createBus } from '../bus/bus.ts'
 import { changedKeys, readConfig, redactConfig } from '../config/index.ts'
 import { databaseServer, type OpenDatabase, openDatabase } from '../contract/database.ts'
+import { door } from '../contract/door.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import { type Kernel, type KernelStats, kernel, type PluginInfo, type ReloadOptions, type ReloadReport, statSources } from '../contract/kernel-service.ts'
 import { type RequestLimit, requestLimits } from '../contract/limits.ts'
-import { type AuthMethod, authMethods } from '../contract/principal.ts'
+import { certificates, proxies } from '../contract/listener.ts'
+import { authMethods, gatekeeper } from '../contract/principal.ts'
 import { formatProblem, PlanError } from '../contract/problem.ts'
 import { socketServer } from '../contract/socket.ts'
 import type { CompiledGroup } from '../http/compile.ts'
-import { Http } from '../http/http.ts'
+import { closedDoor, closedGate, Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { systemClock } from './clock.ts'
@@ -80,7 +82,6 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
   for (const method of options.authMethods ?? []) slots.add(authMethods.id, method, { owner: 'kernel', planIndex: -1, order: -100 })
   const http: Http = new Http({
     config,
-    authMethods: () => slots.items(authMethods.id) as readonly AuthMethod[],
     socketServer: () => plugins.service(socketServer),
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
     clock,
@@ -96,6 +97,9 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
     database: opened,
     setTable(table) {
       http.table = table
+      http.door = plugins.service(door) ?? closedDoor
+      http.proxies = plugins.service(proxies)
+      http.gatekeeper = plugins.service(gatekeeper) ?? closedGate
     },
   })
 
@@ -183,7 +187,13 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
       keepSecret(plan)
       await plugins.start(plan)
       if (options.listen !== false)
-        listening = await listen({ http, config: plan.resolved.gateway, runtime, hooks: plugins.service(socketServer)?.hooks, log: logFor('kernel') })
+        listening = await listen({
+          http,
+          config: plan.resolved.gateway,
+          runtime,
+          hooks: plugins.service(socketServer)?.hooks,
+          certificates: plugins.service(certificates),
+        })
       return {
         ...{ url: listening?.url ?? null, kernel: service, dataDir: raw.dataDir, stop },
         socketPath: plugins.service(databaseServer)?.socketPath ?? null,

@@ -57,7 +57,7 @@ describe('plugins live', () => {
       'pglite ready',
       'database ready',
       'event-log ready',
-      'sockets ready',
+      ...['sockets', 'tls', 'proxies', 'door', 'auth'].map((id) => `${id} ready`),
       'broken failed',
       'dependent blocked',
       'healthy ready',

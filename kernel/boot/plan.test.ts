@@ -100,7 +100,18 @@ describe('the plan names every problem of the descriptors, all at once', () => {
   test('a plugin that its section switches off is no part of it, wherever it comes from', async () => {
     const { plan } = await planGateway({ env: {}, cwd: '/', configText: '[off]\nenabled = false', plugins: [plugin({ id: 'off' }), plugin({ id: 'on' })] })
     expect(plan.problems).toEqual([])
-    expect(plan.order.map((planned) => planned.plugin.id)).toEqual(['data-folder', 'pglite', 'database', 'event-log', 'sockets', 'on'])
+    expect(plan.order.map((planned) => planned.plugin.id)).toEqual([
+      'data-folder',
+      'pglite',
+      'database',
+      'event-log',
+      'sockets',
+      'tls',
+      'proxies',
+      'door',
+      'auth',
+      'on',
+    ])
   })
 
   test('a module that is no plugin, and one that cannot be found', async () => {

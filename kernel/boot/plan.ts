@@ -2,11 +2,12 @@
 import { getTableName, isTable } from 'drizzle-orm'
 import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
 import { databaseServer, dataFolder, openDatabase } from '../contract/database.ts'
+import { door } from '../contract/door.ts'
 import { durableLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
 import { requestLimits } from '../contract/limits.ts'
 import type { Plugin } from '../contract/plugin.ts'
-import { authMethods } from '../contract/principal.ts'
+import { gatekeeper } from '../contract/principal.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { admin, api, type EventRef, rpc, type ScopeRef, type ServiceRef, type SlotRef } from '../contract/refs.ts'
 import { kernelEvents } from './kernel-events.ts'
@@ -48,11 +49,11 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const events = claim<EventRef>('event', kernelEvents, ({ events = [] }) => events)
   const scopes = claim<ScopeRef>('scope', [rpc, api, admin], ({ scopes = [] }) => scopes)
   const services = claim<ServiceRef>('service', [kernel], ({ provides = {} }) => Object.values(provides))
-  const slots = claim<SlotRef>('slot', [authMethods, requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
+  const slots = claim<SlotRef>('slot', [requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
   claim<string>('root', [], ({ paths = [] }) => paths)
   const ground = [...foundation, durableLog.id].map((id) => [id, services.get(id)?.owner] as const)
-  for (const [where, owner] of ground)
-    if (owner === undefined && where !== databaseServer.id)
+  for (const where of [...foundation, durableLog.id, door.id, gatekeeper.id])
+    if (!services.has(where) && where !== databaseServer.id)
       problems.push({ where, what: 'no loaded plugin provides this service, and no gateway runs without it' })
   const log = services.get(durableLog.id)?.owner
 
@@ -72,7 +73,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
     const after = [...uses, ...ownersOf(id, adds, slots, 'no loaded plugin owns this slot')]
     return { ...entry, needs, uses, after, config: resolved.sections[id], onFailure: resolved.onFailure[id] ?? onFailure }
   })
-  problems.push(...raw.problems, ...resolved.problems)
+  problems.push(...raw.problems, ...resolved.problems, ...plugins.flatMap(({ plugin }) => plugin.check?.(resolved.gateway) ?? []))
   // First the data, then the event log, each behind what it needs itself: everybody after may publish as soon as it is set up.
   const ahead = ground.flatMap(([, id]) => placed.filter(({ plugin }) => plugin.id === id))
   const sorted = inOrder([...ahead, ...placed], problems)
@@ -104,7 +105,9 @@ function distinct(loaded: readonly LoadedPlugin[], problems: Problem[]): LoadedP
 }
 
 const knownKeys = new Set(
-  'id version api summary config events scopes requires optional provides paths adds slots commands tables migrations onFailure setupDeadline setup'.split(' '),
+  'id version api summary config events scopes requires optional provides paths adds slots commands tables migrations check onFailure setupDeadline setup'.split(
+    ' ',
+  ),
 )
 
 function checkDescriptor({ plugin, from }: LoadedPlugin, problems: Problem[]): void {

@@ -2,7 +2,6 @@ import { afterAll, describe, expect, test } from 'bun:test'
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expiredCertificate, renewedCertificate, serverCertificate } from '../../test/fixtures/tls.ts'
 import { formatProblem } from '../contract/problem.ts'
 import { secret, t } from '../contract/schema.ts'
 import { type ConfigFlags, exposedSecrets, isSwitchedOff, kernelSections, pluginSection, readConfig, redactConfig, resolveConfig } from './index.ts'
@@ -162,7 +161,7 @@ describe('problems', () => {
       prot = 1
       port = "80"
       host = "0.0.0.0"
-      trustedProxies = ["10.0.0.0/8", "::1", "192.0.2.7", "proxy", "10.0.0.0/33", "10.0.0.0/x", "::1/129", "fe80::1%eth0", "1.2.3.4/8/9", ""]
+      trustedProxies = ["10.0.0.0/8", ""]
       [pager]
       maxRetries = 12
       mode = "lout"
@@ -180,11 +179,7 @@ describe('problems', () => {
         '[config] gatway: no loaded plugin has this section; did you mean "gateway"?',
         '[gateway] prot: this key is unknown; did you mean "port"?',
         '[gateway] port: has a wrong value; found "80"; expected an integer from 0 to 65535',
-        ...['proxy', '10.0.0.0/33', '10.0.0.0/x', '::1/129', 'fe80::1%eth0', '1.2.3.4/8/9'].map((wrong, index) => {
-          const expected = 'an address such as 192.0.2.7, or a CIDR block such as 10.0.0.0/8'
-          return `[gateway] trustedProxies[${index + 3}]: is no network; found "${wrong}"; expected ${expected}`
-        }),
-        '[gateway] trustedProxies[9]: has a wrong value; found ""; expected a string of at least 1 characters',
+        '[gateway] trustedProxies[1]: has a wrong value; found ""; expected a string of at least 1 characters',
         '[gateway] host: others could reach this address; found "0.0.0.0"; expected a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true',
         '[pager] maxRetries: has a wrong value; found 12; expected an integer from 0 to 9',
         '[pager] mode: has a wrong value; found "lout"; expected "loud" or "quiet"',
@@ -386,29 +381,10 @@ test('the #:schema line of an editor is a comment to us', () => {
 })
 
 describe('gateway.tls', () => {
-  const put = (name: string, text: string) => writeFileSync(join(folder, name), text)
-  put('server.pem', serverCertificate.cert)
-  put('server.key', serverCertificate.key)
-  put('other.key', renewedCertificate.key)
-  put('old.pem', expiredCertificate.cert)
-  put('old.key', expiredCertificate.key)
-  const of = (cert: string, key: string) => resolveText(`[gateway]\ntls = { cert = "${cert}", key = "${key}" }`)
-
   test('names files, from the config file’s folder', () => {
-    const { problems, resolved } = of('server.pem', './server.key')
+    const { problems, resolved } = resolveText('[gateway]\ntls = { cert = "server.pem", key = "./server.key" }')
     expect(problems).toEqual([])
     expect(resolved.gateway.tls).toEqual({ cert: join(folder, 'server.pem'), key: join(folder, 'server.key') })
-  })
-
-  test.each([
-    ['none.pem', 'none.key', ['cert: the file cannot be read; found FOLDER/none.pem (ENOENT)', 'key: the file cannot be read; found FOLDER/none.key (ENOENT)']],
-    ['server.key', 'server.pem', ['cert: the file does not hold what it should; found FOLDER/server.key', 'key: the file does not hold what it should']],
-    ['server.pem', 'other.key', ['key: the key is not that of the certificate; found FOLDER/other.key; expected the key of FOLDER/server.pem']],
-    ['old.pem', 'old.key', ['cert: the certificate has expired; found Jan  1 00:00:00 2024 GMT to Jan  1 00:00:00 2025 GMT; expected one that is valid now']],
-  ])('with %s and %s is a problem that says what was found and expected', (cert, key, expected) => {
-    const { lines } = of(cert, key)
-    expect(lines).toHaveLength(expected.length)
-    for (const [index, text] of expected.entries()) expect(lines[index]?.replaceAll(folder, 'FOLDER')).toStartWith(`[gateway] tls.${text}`)
   })
 
   test('takes nothing but the two: client certificates are not asked for', () => {

@@ -5,20 +5,16 @@ import { isLoopbackHost } from '../contract/host.ts'
 import type { ConfigSection } from '../contract/kernel-service.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
 import { applyAliases } from './aliases.ts'
-import { toNetwork } from './networks.ts'
 import type { RawConfig } from './read.ts'
 import type { ResolvedSecret } from './secrets.ts'
 import type { KernelConfig } from './sections.ts'
 import { settle } from './settle.ts'
 import { isTable, type Table } from './table.ts'
-import { readTls } from './tls.ts'
 
 export { sectionAliases } from './aliases.ts'
-export { toNetwork } from './networks.ts'
 export { type ConfigFlags, isSwitchedOff, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
 export { exposedSecrets, type ResolvedSecret, redactConfig } from './secrets.ts'
 export { type GatewayConfig, type KernelConfig, kernelSections, pluginSection } from './sections.ts'
-export { readTls, type TlsFiles } from './tls.ts'
 
 /** The config as the gateway uses it. With problems, values at fault are their defaults. */
 export interface ResolvedConfig extends KernelConfig {
@@ -57,17 +53,8 @@ export function resolveConfig(raw: RawConfig, sections: readonly ConfigSection[]
     const expected = 'a loopback address such as 127.0.0.1, or gateway.allowPublicBind = true'
     problems.push({ where: 'gateway', key: 'host', what: 'others could reach this address', found: JSON.stringify(config.gateway.host), expected })
   }
-  const { tls, trustedProxies } = config.gateway
-  for (const [index, entry] of trustedProxies.entries()) {
-    // One that is no string has been named already.
-    if (entry === undefined || toNetwork(entry)) continue
-    const expected = 'an address such as 192.0.2.7, or a CIDR block such as 10.0.0.0/8'
-    problems.push({ where: 'gateway', key: `trustedProxies[${index}]`, what: 'is no network', found: JSON.stringify(entry), expected })
-  }
-  if (tls) {
-    Object.assign(tls, { cert: resolve(raw.baseDir, tls.cert), key: resolve(raw.baseDir, tls.key) })
-    problems.push(...readTls(tls).problems)
-  }
+  const { tls } = config.gateway
+  if (tls) Object.assign(tls, { cert: resolve(raw.baseDir, tls.cert), key: resolve(raw.baseDir, tls.key) })
   return { ...config, sections: resolved, onFailure, secrets, problems }
 }
 

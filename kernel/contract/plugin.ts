@@ -4,6 +4,8 @@ import type { PgTransaction } from 'drizzle-orm/pg-core'
 import type { CommandRef } from '../cli/command.ts'
 import type { RouteGroup } from './access.ts'
 import type { GatewayEvent } from './event.ts'
+import type { ProxySettings, TlsFiles } from './listener.ts'
+import type { Problem } from './problem.ts'
 import type { EventRef, ScopeRef, ServiceRef, SlotRef } from './refs.ts'
 import type { Static, TObject, TSchema } from './schema.ts'
 import type { SocketRoute } from './socket.ts'
@@ -121,6 +123,8 @@ export interface PluginDescriptor<
   tables?: Readonly<Record<string, unknown>>
   /** A folder of `0001_name.sql` … applied in order, once. */
   migrations?: URL
+  /** What is wrong in keys of `[gateway]` that it answers for: said with all other problems, before anything is set up. */
+  check?(gateway: ProxySettings & { readonly tls?: TlsFiles }): readonly Problem[]
   /** What its failure does to the gateway; default `continue`. */
   onFailure?: 'continue' | 'abort'
   /** ms for setup; default 10,000. */

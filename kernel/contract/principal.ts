@@ -1,5 +1,7 @@
 /** Who is calling, and how the gateway learns it. */
-import { defineSlot } from './refs.ts'
+import type { RouteGroup } from './access.ts'
+import type { Arrival } from './door.ts'
+import { defineService, defineSlot } from './refs.ts'
 
 /** The kinds of caller. */
 export type PrincipalKind = 'user' | 'agent' | 'service' | 'device' | 'anonymous'
@@ -52,5 +54,25 @@ export interface AuthMethod {
   authenticate(attempt: AuthAttempt, signal: AbortSignal): Promise<AuthResult | null> | AuthResult | null
 }
 
-/** Read by the kernel's gate, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */
+/** Read by the gatekeeper, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */
 export const authMethods = defineSlot<AuthMethod>('authMethods')
+
+/** Where a request wants to enter: a route, or a socket. */
+export interface Entrance {
+  readonly group: Pick<RouteGroup, 'access' | 'options'>
+  readonly socket?: object
+}
+
+/** Asks who is calling wherever a route wants to know. */
+export interface Gatekeeper {
+  /**
+   * Sets `principal` and `auth`, or throws 400, 401, 403 or 429; of an open or signed group it asks nothing. A promise only when a credential has to be verified.
+   * Streams and sockets may show a ticket in the query, with `allowQueryToken` a token.
+   */
+  admit(arrival: Arrival, entrance: Entrance, allowQueryToken: boolean): void | Promise<void>
+  /** Forgets a credential, also when it is being verified. */
+  revoke(via: string): void
+}
+
+/** Asked by the kernel. Without it nobody is let in but where a route is open or checks a signature itself. */
+export const gatekeeper = defineService<Gatekeeper>('gatekeeper')

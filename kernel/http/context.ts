@@ -1,12 +1,14 @@
 /** What the kernel knows of one request, computed as late as possible. */
 import type { Wait } from '../contract/deadlines.ts'
+import type { Arrival } from '../contract/door.ts'
 import { GatewayError, isGatewayError, type SecurityKind } from '../contract/errors.ts'
 import type { RequestRecord } from '../contract/kernel-service.ts'
+import { plainAddress } from '../contract/listener.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
 import { admin } from '../contract/refs.ts'
-import type { ConnectionKind, RequestContext } from '../contract/request.ts'
+import type { ConnectionKind } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { clientAddress, isForwarded, isLoopbackAddress, type ProxyTrust } from './address.ts'
+import { isForwarded, isLoopbackAddress } from './address.ts'
 import type { Target } from './compile.ts'
 import type { Connections, EndReason } from './connections.ts'
 
@@ -14,8 +16,8 @@ import type { Connections, EndReason } from './connections.ts'
 export interface ContextHost {
   readonly boundToLoopback: boolean
   readonly connections: Connections
-  /** Null when no proxy is trusted. */
-  proxies: ProxyTrust | null
+  /** By trusted proxies; null when there are none. */
+  clientAddress: ((peer: string, headers: Headers) => string) | null
 }
 
 const wellFormedId = /^[A-Za-z0-9._-]{1,128}$/
@@ -26,7 +28,7 @@ const failed = new Response(null, { status: 500 })
 const nothing = () => {}
 
 /** The context of one request. */
-export class Context implements RequestContext, RequestRecord, Wait {
+export class Context implements Arrival, RequestRecord, Wait {
   readonly host: ContextHost
   readonly request: Request
   readonly peer: Peer
@@ -44,8 +46,6 @@ export class Context implements RequestContext, RequestRecord, Wait {
   path = ''
   principal: Principal = anonymous
   target: Target | undefined
-  /** The origin that CORS answers, if it is not our own. */
-  corsOrigin: string | undefined
   /** How the credential was verified, when it wants to know of held streams. */
   auth: AuthResult | undefined
   answerHeaders: Readonly<Record<string, string>> | undefined
@@ -72,7 +72,7 @@ export class Context implements RequestContext, RequestRecord, Wait {
   }
 
   get address(): string {
-    this.knownAddress ??= clientAddress(this.peer.address, this.request.headers, this.host.proxies)
+    this.knownAddress ??= (this.host.clientAddress ?? plainAddress)(this.peer.address, this.request.headers)
     return this.knownAddress
   }
 
@@ -84,7 +84,7 @@ export class Context implements RequestContext, RequestRecord, Wait {
   private isNear(): boolean {
     const { isLocal } = this.peer
     if (isLocal === undefined && this.peer.address === '') return true
-    return this.host.boundToLoopback && this.host.proxies === null && (isLocal ?? isLoopbackAddress(this.peer.address))
+    return this.host.boundToLoopback && this.host.clientAddress === null && (isLocal ?? isLoopbackAddress(this.peer.address))
   }
 
   get method(): string {

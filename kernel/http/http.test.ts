@@ -1,10 +1,25 @@
 import { describe, expect, test } from 'bun:test'
-import { admin, contextOf, GatewayError, guard, open, type RequestContext, type RouteApp, rpc, selfReporting, t } from 'portico'
+import { admin, contextOf, GatewayError, guard, open, optional, type RequestContext, type RouteApp, rpc, selfReporting, signed, t } from 'portico'
 import { as, principal, testHttp, tokens } from '../../test/fixtures/http.ts'
+import { closedGate } from './http.ts'
 
 const throwing = (error: unknown) => () => {
   throw error
 }
+
+test('without a gatekeeper nobody comes in where it matters', async () => {
+  const routes = [
+    open((app) => app.get('/t/open', 'x')),
+    signed((app) => app.get('/t/signed', 'x')),
+    optional(rpc, (app) => app.get('/t/optional', 'x')),
+    guard(rpc, (app) => app.get('/t/guarded', 'x')),
+  ]
+  const { outcome, http } = await testHttp({ routes })
+  http.gatekeeper = closedGate
+  const outcomes = ['open', 'signed', 'optional', 'guarded'].map(async (name) => `${name} ${await outcome(`/t/${name}`, as('ann'))}`)
+  const closed = '503 plugin_unavailable'
+  expect(await Promise.all(outcomes)).toEqual(['open 200', 'signed 200', `optional ${closed}`, `guarded ${closed}`])
+})
 
 describe('errors', () => {
   const fail = (error: unknown) =>

@@ -1,22 +1,21 @@
 /** The way of a request: context, door, table, gate, limits, body, the group's app under its deadline, and one place for errors. */
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
+import { type Door, door } from '../contract/door.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { RequestLimit } from '../contract/limits.ts'
+import { type Proxies, plainAddress } from '../contract/listener.ts'
 import type { Clock } from '../contract/plugin.ts'
-import type { AuthMethod } from '../contract/principal.ts'
+import { type Gatekeeper, gatekeeper } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import { type SocketRoute, type SocketServer, socketServer } from '../contract/socket.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
-import { proxyTrust } from './address.ts'
 import { limitBody } from './body.ts'
 import type { CompiledGroup, Target } from './compile.ts'
 import { Connections } from './connections.ts'
 import { Context, type ContextHost } from './context.ts'
-import { Door, preflightHeaders } from './door.ts'
 import { type ErrorMapping, errorResponse } from './errors.ts'
-import { Gate } from './gate.ts'
 import { finishHeaders } from './response.ts'
 import { assembleTable } from './table.ts'
 import { watched } from './watched.ts'
@@ -24,8 +23,6 @@ import { watched } from './watched.ts'
 /** What the room is made from. */
 export interface HttpOptions extends ErrorMapping {
   readonly config: GatewayConfig
-  /** In order; read at each verification. */
-  authMethods(): readonly AuthMethod[]
   /** In order; read at each request. */
   requestLimits(): readonly RequestLimit[]
   /** Undefined while nothing makes sockets. */
@@ -36,36 +33,67 @@ export interface HttpOptions extends ErrorMapping {
 
 const stopRetrySeconds = 5
 
+/** Nobody looks at who comes, so nobody is answered. */
+export const closedDoor: Door = {
+  place() {},
+  admit() {
+    throw new GatewayError('unavailable', `What checks requests, "${door.id}", is not running.`, { retryAfter: stopRetrySeconds })
+  },
+}
+
+/** Nobody asks who is calling, so nobody comes in where it matters. */
+export const closedGate: Gatekeeper = {
+  admit(_, { group: { access } }) {
+    if (access.kind === 'optional' || access.kind === 'guard')
+      throw new GatewayError('plugin_unavailable', `Who asks for credentials, "${gatekeeper.id}", is not running.`, { retryAfter: stopRetrySeconds })
+  },
+  revoke() {},
+}
+
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
   /** The routes in force. Others may be put in their place, for every request that comes from then on. */
   table = assembleTable([]).table
+  /** Who lets in. */
+  gatekeeper: Gatekeeper = closedGate
   readonly #options: HttpOptions
   readonly #host: ContextHost
   readonly #connections: Connections
   readonly #underWay = new Deadlines<Context>()
-  readonly #gate: Gate
   #config: GatewayConfig
-  #door: Door
-  #origin: [host: string, port: number, isTls: boolean] | undefined
+  #door: Door = closedDoor
+  #proxies: Proxies | undefined
+  #place = { host: '', port: 0, isTls: false }
   readonly #listeners = new Set<(record: RequestRecord) => void>()
   #isClosed = false
   #total = 0
 
   constructor(options: HttpOptions) {
-    const { config, clock, boundToLoopback, authMethods } = options
+    const { config, boundToLoopback } = options
     this.#options = options
     this.#config = config
     this.#connections = new Connections(config.maxStreams, options.onError)
-    this.#door = new Door(config)
-    this.#gate = new Gate({ authMethods, allowQueryToken: config.allowQueryToken, now: () => clock.now() })
-    this.#host = { boundToLoopback, connections: this.#connections, proxies: proxyTrust(config) }
+    this.#host = { boundToLoopback, connections: this.#connections, clientAddress: null }
+    this.proxies = undefined
   }
 
   /** After listening: the names this gateway answers to depend on it. */
   setOrigin(host: string, port: number, isTls = false): void {
-    this.#origin = [host, port, isTls]
-    this.#door.setOrigin(host, port, isTls)
+    this.#place = { host, port, isTls }
+    this.door = this.#door
+  }
+
+  /** Who knows trusted proxies. Where some are trusted nobody is near by his address alone, whether or not somebody knows them. */
+  set proxies(known: Proxies | undefined) {
+    this.#proxies = known
+    const { trustedProxies } = this.#config
+    this.#host.clientAddress = trustedProxies.length === 0 ? null : (known?.trust(this.#config) ?? plainAddress)
+  }
+
+  /** What each request passes first. */
+  set door(door: Door) {
+    this.#door = door
+    door.place({ ...this.#config, ...this.#place })
   }
 
   /** Answers a request, or upgrades it. Never rejects. `peer.address` is '' for calls in process. */
@@ -86,7 +114,7 @@ export class Http {
 
   /** Ends streams and sockets (4001) of that credential, aborts its requests, drops its cached tokens. */
   revoke(via: string): void {
-    this.#gate.revoke(via)
+    this.gatekeeper.revoke(via)
     this.#connections.end('revoked', ({ context }) => context.principal.via === via)
     for (const context of this.#underWay) if (context.principal.via === via) context.revoke()
   }
@@ -112,11 +140,9 @@ export class Http {
   /** Takes what may change while the gateway runs. */
   configure(config: GatewayConfig): void {
     this.#config = config
-    this.#door = new Door(config)
-    if (this.#origin) this.#door.setOrigin(...this.#origin)
+    this.door = this.#door
     this.#connections.maxStreams = config.maxStreams
-    this.#gate.allowQueryToken = config.allowQueryToken
-    this.#host.proxies = proxyTrust(config)
+    this.proxies = this.#proxies
   }
 
   /** Calls the listener for each finished request; returns the undo. */
@@ -132,7 +158,6 @@ export class Http {
         requests_in_flight: this.#underWay.size,
         streams_events: this.#connections.count('events'),
         streams_work: this.#connections.count('work'),
-        cached_tokens: this.#gate.cached,
         limited_keys: this.#options.requestLimits().reduce((sum, { size = 0 }) => sum + size, 0),
         routes: this.table.routes.length,
       },
@@ -151,27 +176,29 @@ export class Http {
     if (this.#isClosed) {
       throw new GatewayError('unavailable', 'The gateway is stopping; try again.', { retryAfter: stopRetrySeconds, headers: { connection: 'close' } })
     }
-    this.#door.admit(context)
+    const answer = this.#door.admit(context, this.table)
+    if (answer) return answer
     const { path, peer, request } = context
     const { method, headers } = request
-    if (method === 'OPTIONS' && headers.has('origin') && headers.has('access-control-request-method')) {
-      return new Response(null, { status: 204, headers: preflightHeaders(request, this.table.allowed(path)) })
-    }
     const isUpgrade = peer.upgrade !== undefined && headers.get('upgrade')?.toLowerCase() === 'websocket'
     const target = (isUpgrade && this.table.find('WS', path)) || this.table.find(method, path)
     context.target = target
     const { deadline, unlimited } = target?.group.options ?? {}
     if (deadline !== undefined) context.dueAt = context.begun + deadline
     const limits = unlimited ? [] : this.#options.requestLimits()
-    const admitted = limits.length > 0 ? this.#limited(context, limits) : target && this.#gate.admit(context, target)
+    const admitted = limits.length > 0 ? this.#limited(context, limits) : target && this.#admit(context, target)
     return admitted instanceof Promise ? admitted.then(() => this.#dispatch(context)) : this.#dispatch(context)
   }
 
   async #limited(context: Context, limits: readonly RequestLimit[]): Promise<void> {
     for (const limit of limits) await limit.arrived?.(context)
     if (!context.target) return
-    await this.#gate.admit(context, context.target)
+    await this.#admit(context, context.target)
     for (const limit of limits) await limit.admitted?.(context)
+  }
+
+  #admit(context: Context, target: Target): void | Promise<void> {
+    return this.gatekeeper.admit(context, target, this.#config.allowQueryToken)
   }
 
   /** What is the kernel's own: the index, OPTIONS, and why there is nothing. */
@@ -240,18 +267,14 @@ export class Http {
   }
 
   #finish(context: Context, answer: Response): Response {
-    const { variesByOrigin } = this.#door
     let response: Response
     try {
-      response = finishHeaders(
-        context,
-        context.failure === undefined ? watched(context, answer, this.#options.onError) : errorResponse(context, this.#options),
-        variesByOrigin,
-      )
+      const whole = context.failure === undefined ? watched(context, answer, this.#options.onError) : errorResponse(context, this.#options)
+      response = finishHeaders(context, whole)
     } catch (error) {
       // It was sent before and cannot be sent again: a fault of its handler.
       context.fail(error)
-      response = finishHeaders(context, errorResponse(context, this.#options), variesByOrigin)
+      response = finishHeaders(context, errorResponse(context, this.#options))
     }
     if (this.#listeners.size > 0) this.#record(context, response)
     return response

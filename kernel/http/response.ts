@@ -1,20 +1,20 @@
-/** What the kernel adds to every answer: the request id, what the limits say, CORS. */
+/** What the kernel adds to every answer: the request id, what the door and the limits say. */
 import type { Context } from './context.ts'
 
 const ofOneRequest = ['access-control-allow-origin', 'access-control-expose-headers', 'ratelimit-limit', 'ratelimit-remaining', 'ratelimit-reset']
 
 /** Sets the headers, on the answer itself if it may be changed, else on a copy. */
-export function finishHeaders(context: Context, response: Response, variesByOrigin: boolean): Response {
+export function finishHeaders(context: Context, response: Response): Response {
   // What a runtime answers to an upgrade is its own, and nothing on Bun.
   if (response === undefined || response.status === 101) return response
   // One that has passed here before is shared between requests: another request's headers must not show.
   const answer = response.headers.has('x-request-id') ? copy(response) : response
   try {
-    setHeaders(context, answer.headers, variesByOrigin)
+    setHeaders(context, answer.headers)
     return answer
   } catch {
     const changed = copy(answer)
-    setHeaders(context, changed.headers, variesByOrigin)
+    setHeaders(context, changed.headers)
     return changed
   }
 }
@@ -26,11 +26,11 @@ function copy(response: Response): Response {
   return new Response(response.body, { status, statusText, headers })
 }
 
-function setHeaders({ requestId, answerHeaders, corsOrigin }: Context, headers: Headers, variesByOrigin: boolean): void {
+function setHeaders({ requestId, answerHeaders }: Context, headers: Headers): void {
   headers.set('x-request-id', requestId)
-  if (answerHeaders) for (const [name, value] of Object.entries(answerHeaders)) headers.set(name, value)
-  if (variesByOrigin && !headers.get('vary')?.toLowerCase().includes('origin')) headers.append('vary', 'Origin')
-  if (corsOrigin === undefined) return
-  headers.set('access-control-allow-origin', corsOrigin)
-  headers.set('access-control-expose-headers', 'x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset, www-authenticate')
+  if (answerHeaders === undefined) return
+  for (const [name, value] of Object.entries(answerHeaders)) {
+    if (name !== 'vary') headers.set(name, value)
+    else if (!headers.get(name)?.toLowerCase().includes(value.toLowerCase())) headers.append(name, value)
+  }
 }

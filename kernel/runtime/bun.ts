@@ -2,7 +2,8 @@
 import bunAdapter from 'crossws/adapters/bun'
 import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { closingMs, type Listener, type Runtime, type RuntimePeer, reopen, type ServeOptions, type TlsPair } from './runtime.ts'
+import type { TlsPair } from '../contract/listener.ts'
+import { closingMs, type Listener, type Runtime, type RuntimePeer, reopen, type ServeOptions } from './runtime.ts'
 
 type BunServer = ReturnType<typeof Bun.serve>
 type Wire = ReturnType<typeof bunAdapter>

@@ -3,7 +3,8 @@ import type { Hooks, Peer } from 'crossws'
 import denoAdapter from 'crossws/adapters/deno'
 import { withDeadline } from '../contract/deadlines.ts'
 import { isLoopbackHost } from '../contract/host.ts'
-import { closingMs, type Listener, type Runtime, reopen, type ServeOptions, type TlsPair } from './runtime.ts'
+import type { TlsPair } from '../contract/listener.ts'
+import { closingMs, type Listener, type Runtime, reopen, type ServeOptions } from './runtime.ts'
 
 interface DenoInfo {
   readonly remoteAddr: { readonly hostname?: string }

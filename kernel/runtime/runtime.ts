@@ -1,5 +1,6 @@
 /** What the kernel asks of a runtime. Only `bun.ts` and `deno.ts` name one. */
 import type { Hooks } from 'crossws'
+import type { TlsPair } from '../contract/listener.ts'
 
 /** The other end of a connection. */
 export interface RuntimePeer {
@@ -15,12 +16,6 @@ export interface RuntimePeer {
   readonly isHttp2?: boolean
   /** Makes the request a socket, whose hooks find `carried` as `context`. Resolves to what is answered: nothing on Bun, 101 on Deno; anything else = it failed. */
   upgrade?(carried: object): Promise<Response | undefined>
-}
-
-/** A certificate with its authorities' behind it, and its key, as PEM. */
-export interface TlsPair {
-  readonly cert: string
-  readonly key: string
 }
 
 /** How to listen. */

@@ -1,10 +1,12 @@
 /** A listener of the kernel's HTTP room with routes that show how a runtime behaves. Run on Bun and on Deno; prints its port as JSON. */
-import { contextOf, guard, open, rpc, signed, t } from 'portico'
+import { type AuthMethod, contextOf, guard, open, rpc, signed, t } from 'portico'
 import { encodeSse, sseHeaders } from 'portico/plugins/events'
 import { compilePlugin } from '../../kernel/http/compile.ts'
 import { Http } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'
 import { currentRuntime } from '../../kernel/runtime/index.ts'
+import { CachingGatekeeper } from '../../plugins/auth/gatekeeper.ts'
+import { OriginDoor } from '../../plugins/door/door.ts'
 import { socketHooks, upgrade } from '../../plugins/sockets/live-socket.ts'
 
 const notes: string[] = []
@@ -14,23 +16,26 @@ const http = new Http({
     ...{ host: '127.0.0.1', port: 0, hosts: [], allowPublicBind: false, trustedProxies: [], forwardedHeader: 'x-forwarded-for', corsOrigins: [] },
     ...{ httpBodyLimitBytes: 100_000, allowQueryToken: false, maxStreams: 8, shutdownDeadlineMs: 1_000 },
   },
-  authMethods: () => [
-    {
-      name: 'test',
-      authenticate: ({ token, ticket }) =>
-        token === 'good' || ticket === 'good'
-          ? { principal: { id: 'ann', kind: 'user', scopes: ['rpc'], groups: [], via: 'test:good' }, cacheUntil: Number.POSITIVE_INFINITY }
-          : token === 'poor'
-            ? { principal: { id: 'bob', kind: 'user', scopes: [], groups: [], via: 'test:poor' } }
-            : null,
-    },
-  ],
   socketServer: () => ({ hooks: socketHooks, upgrade }),
   requestLimits: () => [],
   clock: { now: Date.now, sleep: async () => {} },
   boundToLoopback: true,
   onError: (plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`),
 })
+
+const authMethods: AuthMethod[] = [
+  {
+    name: 'test',
+    authenticate: ({ token, ticket }) =>
+      token === 'good' || ticket === 'good'
+        ? { principal: { id: 'ann', kind: 'user', scopes: ['rpc'], groups: [], via: 'test:good' }, cacheUntil: Number.POSITIVE_INFINITY }
+        : token === 'poor'
+          ? { principal: { id: 'bob', kind: 'user', scopes: [], groups: [], via: 'test:poor' } }
+          : null,
+  },
+]
+http.door = new OriginDoor()
+http.gatekeeper = new CachingGatekeeper({ authMethods: () => authMethods, now: Date.now })
 
 const { compiled, problems } = await compilePlugin(
   'fixture',

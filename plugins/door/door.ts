@@ -1,7 +1,5 @@
-/** What every request must pass before anything is looked up: Host, Origin, and a path without tricks. */
-import type { GatewayConfig } from '../config/index.ts'
-import { GatewayError } from '../contract/errors.ts'
-import type { Context } from './context.ts'
+/** What every request must pass before anything is looked up: Host, Origin, and a path without tricks; and what CORS says. */
+import { type Arrival, type Door, type DoorPlace, GatewayError } from 'portico'
 
 const loopbackNames = ['127.0.0.1', 'localhost', '[::1]']
 /** What a path may not hold: dot segments, empty segments, backslashes, fragments, controls. */
@@ -9,29 +7,21 @@ const tricks = /\/\.{1,2}(?:\/|$)|\/\/|[\\#\s]|\p{Cc}/u
 /** Escapes nobody needs: of a dot, a backslash, a control. */
 const escapedTricks = /%(?:2e|5c|[01][0-9a-f]|7f)/i
 
+const varies = { vary: 'Origin' }
+const exposed = 'x-request-id, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset, www-authenticate'
+
 /** Checks requests. */
-export class Door {
-  readonly #names: readonly string[]
-  readonly #origins: ReadonlySet<string>
+export class OriginDoor implements Door {
+  #origins: ReadonlySet<string> = new Set()
   #hosts: ReadonlySet<string> = new Set()
 
-  /** `hosts` beside the loopback names: an entry without a port also stands for our own port. */
-  constructor({ hosts, corsOrigins }: Pick<GatewayConfig, 'hosts' | 'corsOrigins'>) {
-    this.#names = hosts
+  place({ host, port, isTls, hosts, corsOrigins }: DoorPlace): void {
     this.#origins = new Set(corsOrigins.map((origin) => origin.replace(/\/$/, '').toLowerCase()))
-  }
-
-  /** Whether answers differ by Origin. */
-  get variesByOrigin(): boolean {
-    return this.#origins.size > 0
-  }
-
-  /** Where we listen, or would: no Host is known before. */
-  setOrigin(host: string, port: number, isTls = false): void {
     const bound = host.includes(':') && !host.startsWith('[') ? `[${host}]` : host
-    const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...this.#names].map((name) => name.toLowerCase())
+    const names = [...loopbackNames, ...(bound === '0.0.0.0' || bound === '[::]' ? [] : [bound]), ...hosts].map((name) => name.toLowerCase())
     this.#hosts = new Set(
       names.flatMap((name) => {
+        // An entry without a port also stands for our own port.
         if (hasPort(name)) return [name]
         const own = loopbackNames.includes(name) || name === bound
         return [...(own && port !== (isTls ? 443 : 80) ? [] : [name]), `${name}:${port}`]
@@ -39,9 +29,8 @@ export class Door {
     )
   }
 
-  /** Throws 400 or 403; sets the context's path, query and CORS origin. */
-  admit(context: Context): void {
-    const { request, url } = context
+  admit(arrival: Arrival, routes: { allowed(path: string): readonly string[] }): Response | undefined {
+    const { request, url } = arrival
     const { headers } = request
     const host = headers.get('host')
     const start = url.indexOf('//') + 2
@@ -49,7 +38,7 @@ export class Door {
     if (start === 1 || slash === -1) throw badRequest('The request has no usable Host header or target.')
     const authority = url.slice(start, slash)
     // In process there is no connection on which a Host could be forged; without one the URL speaks.
-    if (host === null ? context.peer.address !== '' : host !== authority && plain(host, url) !== plain(authority, url)) {
+    if (host === null ? arrival.peer.address !== '' : host !== authority && plain(host, url) !== plain(authority, url)) {
       throw badRequest(host === null ? 'The Host header is missing.' : 'The Host header does not match the address that was asked for.')
     }
     if (!this.#knows(authority)) {
@@ -61,17 +50,21 @@ export class Door {
     const path = query === -1 ? url.slice(slash) : url.slice(slash, query)
     if (tricks.test(path) || (path.includes('%') && !isHonest(path)))
       throw badRequest('The path is not in its plain form: no dot segments, empty segments, backslashes or broken escapes.')
-    context.path = path
-    context.queryAt = query
+    arrival.path = path
+    arrival.queryAt = query
+    if (this.#origins.size > 0) arrival.answerHeaders = varies
     const origin = headers.get('origin')
-    if (origin !== null) this.#checkOrigin(context, origin)
+    if (origin === null) return undefined
+    this.#checkOrigin(arrival, origin)
+    const isPreflight = request.method === 'OPTIONS' && headers.has('access-control-request-method')
+    return isPreflight ? new Response(null, { status: 204, headers: preflightHeaders(request, routes.allowed(path)) }) : undefined
   }
 
   #knows(authority: string): boolean {
     return this.#hosts.has(authority) || this.#hosts.has(authority.toLowerCase())
   }
 
-  #checkOrigin(context: Context, origin: string): void {
+  #checkOrigin(arrival: Arrival, origin: string): void {
     const lower = origin.toLowerCase()
     const own = /^https?:\/\/([^/]+)$/.exec(lower)?.[1]
     if (own !== undefined && this.#knows(own)) return
@@ -81,12 +74,12 @@ export class Door {
         security: 'foreign_origin',
       })
     }
-    context.corsOrigin = isAny ? '*' : origin
+    arrival.answerHeaders = { ...varies, 'access-control-allow-origin': isAny ? '*' : origin, 'access-control-expose-headers': exposed }
   }
 }
 
 /** Headers of the answer to a CORS preflight. No credentials mode: callers send a bearer. */
-export function preflightHeaders(request: Request, methods: readonly string[]): Record<string, string> {
+function preflightHeaders(request: Request, methods: readonly string[]): Record<string, string> {
   const asked = request.headers.get('access-control-request-headers') ?? ''
   return {
     'access-control-allow-methods': methods.join(', '),

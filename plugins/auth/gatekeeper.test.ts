@@ -177,10 +177,10 @@ describe('verifying', () => {
 
   test('the cache is bounded', async () => {
     const { method } = counting()
-    const { outcome, http } = await testHttp({ routes, authMethods: [method] })
+    const { outcome, keeper } = await testHttp({ routes, authMethods: [method] })
     for (let i = 0; i < 10_050; i++) await outcome('/t/open', as('x'))
     for (let i = 0; i < 10_050; i++) await outcome('/t/rpc', as(`good${i}`))
-    expect(http.stats().gauges.cached_tokens).toBe(10_000)
+    expect(keeper?.cached).toBe(10_000)
   })
 
   test('a token that is good from loopback only is not remembered for others', async () => {
@@ -243,9 +243,9 @@ test('a method that watches streams hears of them and can end them', async () =>
   const holding = guard(rpc, (app) => app.get('/t/hold', ({ request }) => void contextOf(request).hold('events', (reason) => log.push(reason))), {
     stream: true,
   })
-  const { outcome, http } = await testHttp({ routes: [holding], authMethods: [method] })
+  const { outcome, http, keeper } = await testHttp({ routes: [holding], authMethods: [method] })
   expect(await outcome('/t/hold?ticket=x')).toBe('200')
-  expect(http.stats().gauges.cached_tokens).toBe(0)
+  expect(keeper?.cached).toBe(0)
   end()
   expect(log).toEqual(['held', 'released', 'revoked'])
   expect(http.stats().gauges.streams_events).toBe(0)

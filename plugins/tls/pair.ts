@@ -1,14 +1,10 @@
 /** The certificate of `gateway.tls`: read, and judged before anybody is shown it. */
 import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { Problem } from '../contract/problem.ts'
-import type { GatewayConfig } from './sections.ts'
-
-/** What `gateway.tls` names, as full paths. */
-export type TlsFiles = NonNullable<GatewayConfig['tls']>
+import type { Problem, TlsFiles } from 'portico'
 
 /** Reads both files. What is wrong is a problem that names the key of the config; nothing is thrown. */
-export function readTls(files: TlsFiles): { cert: string; key: string; problems: Problem[] } {
+export function readPair(files: TlsFiles): { cert: string; key: string; problems: Problem[] } {
   const problems: Problem[] = []
   const fault = (name: keyof TlsFiles, what: string, found: string, expected: string) =>
     void problems.push({ where: 'gateway', key: `tls.${name}`, what, found, expected })

@@ -1,15 +1,21 @@
-/** The access gate: who is calling, by the auth methods in order, and whether the group lets them in. */
-import { inTime } from '../contract/deadlines.ts'
-import { GatewayError } from '../contract/errors.ts'
-import { type AuthAttempt, type AuthMethod, type AuthResult, hasScope, type Principal } from '../contract/principal.ts'
-import type { ScopeRef } from '../contract/refs.ts'
-import type { Target } from './compile.ts'
-import type { Context } from './context.ts'
+/** The gatekeeper: who is calling, by the auth methods in order, and whether the route lets them in. */
+import {
+  type Arrival,
+  type AuthAttempt,
+  type AuthMethod,
+  type AuthResult,
+  type Entrance,
+  type Gatekeeper,
+  GatewayError,
+  hasScope,
+  inTime,
+  type Principal,
+  type ScopeRef,
+} from 'portico'
 
-/** What the gate works with. */
-export interface GateOptions {
+/** What it works with. */
+export interface GatekeeperOptions {
   authMethods(): readonly AuthMethod[]
-  readonly allowQueryToken: boolean
   now(): number
 }
 
@@ -20,19 +26,15 @@ const maxCached = 10_000
 const maxPending = 1_000
 const verifyMs = 10_000
 
-/** Admits requests. */
-export class Gate {
-  readonly #options: GateOptions
+/** Admits requests; remembers verified tokens. */
+export class CachingGatekeeper implements Gatekeeper {
+  readonly #options: GatekeeperOptions
   readonly #cache = new Map<string, { result: AuthResult; until: number }>()
   readonly #pending = new Map<string, Promise<AuthResult | null>>()
   #revocations = 0
 
-  /** Accepts `?token=` on streams and sockets. */
-  allowQueryToken: boolean
-
-  constructor(options: GateOptions) {
+  constructor(options: GatekeeperOptions) {
     this.#options = options
-    this.allowQueryToken = options.allowQueryToken
   }
 
   /** Verified tokens in memory. */
@@ -40,47 +42,26 @@ export class Gate {
     return this.#cache.size
   }
 
-  /** Sets the context's principal, or throws 400, 401, 403 or 429. A promise only when a credential has to be verified. */
-  admit(context: Context, target: Target): void | Promise<void> {
-    const { access } = target.group
+  admit(context: Arrival, entrance: Entrance, allowQueryToken: boolean): void | Promise<void> {
+    const { access } = entrance.group
     if (access.kind === 'open' || access.kind === 'signed') return
-    const credential = this.#presented(context, target)
+    const credential = presented(context, entrance, allowQueryToken)
     const cached = credential.token === undefined ? undefined : this.#cache.get(credential.token)
     if (cached && cached.until > this.#options.now()) return enter(context, cached.result, access.scopes)
     return this.#verify(credential, context).then((result) => {
       const isPresented = credential.token !== undefined || credential.ticket !== undefined || context.request.headers.has('authorization')
       // Who presents nothing is never worse off for a method that knows him: where nobody needs a scope he stays anonymous.
       if (result && (isPresented || access.kind === 'guard' || hasOne(result.principal, access.scopes))) return enter(context, result, access.scopes)
-      if (isPresented || access.kind === 'guard') throw refusal(context, target, isPresented)
+      if (isPresented || access.kind === 'guard') throw refusal(context, entrance, isPresented)
     })
   }
 
-  /** Forgets the tokens of a credential, also of a verification under way. */
   revoke(via: string): void {
     this.#revocations++
     for (const [key, { result }] of this.#cache) if (result.principal.via === via) this.#cache.delete(key)
   }
 
-  #presented({ request, url, queryAt }: Context, { group, socket }: Target): Credential {
-    const given = request.headers.get('authorization')
-    const token = given === null ? (request.headers.get('x-api-key') ?? undefined) : bearerOf(given)
-    if (queryAt === -1 || !/[?&](?:token|ticket)=/.test(url)) return { token }
-    const query = new URLSearchParams(url.slice(queryAt + 1))
-    const isLive = socket !== undefined || (group.options.stream === true && (request.method === 'GET' || request.method === 'HEAD'))
-    const queryToken = query.get('token') ?? undefined
-    if (queryToken !== undefined && !(isLive && this.allowQueryToken)) {
-      const next = isLive ? 'send a header, take a ticket from POST /api/tickets, or set gateway.allowQueryToken' : 'send it as Authorization: Bearer'
-      throw new GatewayError('invalid_request', `A token does not belong into a URL, where logs keep it; ${next}.`, { param: 'token' })
-    }
-    const ticket = token === undefined ? (query.get('ticket') ?? undefined) : undefined
-    if (ticket !== undefined && !isLive) {
-      const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
-      throw new GatewayError('invalid_api_key', 'A ticket opens streams and sockets only; send a credential as Authorization: Bearer.', { headers })
-    }
-    return ticket === undefined ? { token: token ?? queryToken } : { ticket }
-  }
-
-  #verify(credential: Credential, context: Context): Promise<AuthResult | null> {
+  #verify(credential: Credential, context: Arrival): Promise<AuthResult | null> {
     const { token } = credential
     if (token === undefined) return this.#ask(credential, context)
     // A method may look at the address: only requests of one address share its answer while it is made.
@@ -100,7 +81,7 @@ export class Gate {
     return pending
   }
 
-  async #ask(credential: Credential, context: Context): Promise<AuthResult | null> {
+  async #ask(credential: Credential, context: Arrival): Promise<AuthResult | null> {
     const abort = new AbortController()
     for (const method of this.#options.authMethods()) {
       let looked = false
@@ -141,11 +122,30 @@ export class Gate {
   }
 }
 
+function presented({ request, url, queryAt }: Arrival, { group, socket }: Entrance, allowQueryToken: boolean): Credential {
+  const given = request.headers.get('authorization')
+  const token = given === null ? (request.headers.get('x-api-key') ?? undefined) : bearerOf(given)
+  if (queryAt === -1 || !/[?&](?:token|ticket)=/.test(url)) return { token }
+  const query = new URLSearchParams(url.slice(queryAt + 1))
+  const isLive = socket !== undefined || (group.options.stream === true && (request.method === 'GET' || request.method === 'HEAD'))
+  const queryToken = query.get('token') ?? undefined
+  if (queryToken !== undefined && !(isLive && allowQueryToken)) {
+    const next = isLive ? 'send a header, take a ticket from POST /api/tickets, or set gateway.allowQueryToken' : 'send it as Authorization: Bearer'
+    throw new GatewayError('invalid_request', `A token does not belong into a URL, where logs keep it; ${next}.`, { param: 'token' })
+  }
+  const ticket = token === undefined ? (query.get('ticket') ?? undefined) : undefined
+  if (ticket !== undefined && !isLive) {
+    const headers = { 'www-authenticate': 'Bearer error="invalid_token"' }
+    throw new GatewayError('invalid_api_key', 'A ticket opens streams and sockets only; send a credential as Authorization: Bearer.', { headers })
+  }
+  return ticket === undefined ? { token: token ?? queryToken } : { ticket }
+}
+
 function bearerOf(header: string): string | undefined {
   return header.startsWith('Bearer ') && header.indexOf(' ', 7) === -1 ? header.slice(7) || undefined : /^bearer +(\S+)\s*$/i.exec(header)?.[1]
 }
 
-function enter(context: Context, result: AuthResult, scopes: readonly ScopeRef[]): void {
+function enter(context: Arrival, result: AuthResult, scopes: readonly ScopeRef[]): void {
   context.principal = result.principal
   context.auth = result
   if (hasOne(result.principal, scopes)) return
@@ -157,7 +157,7 @@ function enter(context: Context, result: AuthResult, scopes: readonly ScopeRef[]
 
 const hasOne = (principal: Principal, scopes: readonly ScopeRef[]) => scopes.some(({ id }) => hasScope(principal, id))
 
-function refusal({ request }: Context, { group }: Target, isPresented: boolean): GatewayError {
+function refusal({ request }: Arrival, { group }: Entrance, isPresented: boolean): GatewayError {
   const parts = [isPresented && 'error="invalid_token"', group.options.challenge?.(request)].filter(Boolean).join(', ')
   const headers = { 'www-authenticate': parts ? `Bearer ${parts}` : 'Bearer' }
   return isPresented
