@@ -58,6 +58,18 @@ export const infrastructure: Readonly<Record<string, string>> = {
   auth: 'gatekeeper',
 }
 
+/** Sections of the config that belong to a plugin of another name. */
+export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'event-log']])
+
+/** By plugin: keys of `[gateway]`, and the keys of the plugin's section that they are. */
+export const gatewayAliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'auth-pairing': { requirePairing: 'requirePairing', nodeControl: 'nodeControl' },
+  'auth-token': { tokens: 'tokens' },
+  limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
+  chat: { web: 'web', webDistPath: 'webDistPath' },
+  rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
+}
+
 /** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
 export async function prepareStart(): Promise<void> {
   const { warmWorker } = await import('./pglite/workers.ts')

@@ -13,8 +13,9 @@ import { certificates, proxies } from '../contract/listener.ts'
 import { authMethods, gatekeeper } from '../contract/principal.ts'
 import { formatProblem, PlanError } from '../contract/problem.ts'
 import { socketServer } from '../contract/socket.ts'
+import { answerWatch } from '../contract/stream.ts'
 import type { CompiledGroup } from '../http/compile.ts'
-import { closedDoor, closedGate, Http } from '../http/http.ts'
+import { Http } from '../http/http.ts'
 import { listen } from '../http/listen.ts'
 import type { Runtime } from '../runtime/runtime.ts'
 import { systemClock } from './clock.ts'
@@ -97,9 +98,10 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
     database: opened,
     setTable(table) {
       http.table = table
-      http.door = plugins.service(door) ?? closedDoor
+      http.door = plugins.service(door)
+      http.answers = plugins.service(answerWatch)
       http.proxies = plugins.service(proxies)
-      http.gatekeeper = plugins.service(gatekeeper) ?? closedGate
+      http.gatekeeper = plugins.service(gatekeeper)
     },
   })
 
@@ -186,14 +188,8 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
       running = { plan, raw }
       keepSecret(plan)
       await plugins.start(plan)
-      if (options.listen !== false)
-        listening = await listen({
-          http,
-          config: plan.resolved.gateway,
-          runtime,
-          hooks: plugins.service(socketServer)?.hooks,
-          certificates: plugins.service(certificates),
-        })
+      const given = { certificates: plugins.service(certificates), hooks: plugins.service(socketServer)?.hooks }
+      if (options.listen !== false) listening = await listen({ http, config: plan.resolved.gateway, runtime, ...given })
       return {
         ...{ url: listening?.url ?? null, kernel: service, dataDir: raw.dataDir, stop },
         socketPath: plugins.service(databaseServer)?.socketPath ?? null,

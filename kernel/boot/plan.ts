@@ -1,6 +1,7 @@
 /** The plan: which plugins, in which order, with which config. Reads descriptors only; finds ALL problems. */
 import { getTableName, isTable } from 'drizzle-orm'
-import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig, sectionAliases } from '../config/index.ts'
+import { sectionAliases } from '../../plugins/builtins.ts'
+import { isSwitchedOff, kernelSections, pluginSection, type RawConfig, type ResolvedConfig, resolveConfig } from '../config/index.ts'
 import { databaseServer, dataFolder, openDatabase } from '../contract/database.ts'
 import { door } from '../contract/door.ts'
 import { durableLog } from '../contract/event-log.ts'
@@ -124,7 +125,7 @@ function checkDescriptor({ plugin, from }: LoadedPlugin, problems: Problem[]): v
   const prefix = `${where.replaceAll('-', '_')}_`
   const rules: readonly [names: readonly string[], isGood: (name: string) => boolean, what: string, expected: string][] = [
     [types, (type) => from === 'builtin' || type.startsWith(`${where}:`), "event type does not begin with the plugin's id", `${where}:…`],
-    [paths, (path) => /^(\/[^/:*?\s]+)+$/.test(path), 'is no root', '/segment/…, without parameters or a trailing slash'],
+    [paths, (path) => path === '/' || /^(\/[^/:*?\s]+)+$/.test(path), 'is no root', '/segment/…, without parameters or a trailing slash'],
     [types, (type) => /^[a-z][a-z0-9-]*:[a-z0-9_]+$/.test(type), 'is no event type', 'noun:past_tense'],
     [tableNames(tables), (name) => name.startsWith(prefix), "table name does not begin with the plugin's id", `${prefix}…`],
   ]

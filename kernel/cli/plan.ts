@@ -1,6 +1,6 @@
 /** The plan for commands that look before anything is started: opens no database, listens on nothing. */
 import { planGateway } from '../boot/planning.ts'
-import { exposedSecrets, redactConfig } from '../config/index.ts'
+import { type RawConfig, type ResolvedSecret, redactConfig } from '../config/index.ts'
 import { formatProblem } from '../contract/problem.ts'
 import type { CommandPlan } from './command.ts'
 import type { CommandOptions } from './commands.ts'
@@ -16,4 +16,12 @@ export async function planCommand(options: CommandOptions): Promise<CommandPlan>
     values: redactConfig(plan.resolved),
     sections: plan.sections,
   }
+}
+
+/** A sentence for each literal secret in a file that others can read, with the command that mends it. */
+export function exposedSecrets(raw: RawConfig, secrets: readonly ResolvedSecret[]): string[] {
+  const literals = raw.privateFile ? [] : secrets.filter(({ reference }) => reference === null)
+  return literals.map(
+    ({ section, key }) => `[${section}] ${key} stands in a file that others can read: chmod 600 ${raw.file}, or write "env:NAME" or "file:PATH" instead.`,
+  )
 }

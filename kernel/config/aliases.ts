@@ -1,18 +1,7 @@
-/** Sections and keys that stand elsewhere than they may be written. The one table of them. */
+/** Sections and keys that stand elsewhere than they may be written. */
+import { gatewayAliases as aliases, sectionAliases } from '../../plugins/builtins.ts'
 import type { Problem } from '../contract/problem.ts'
 import { fold, isTable, type Table } from './table.ts'
-
-/** Sections that belong to a plugin of another name. */
-export const sectionAliases: ReadonlyMap<string, string> = new Map([['bus', 'event-log']])
-
-/** By plugin: keys of `[gateway]`, and the keys of the plugin's section that they are. */
-const aliases: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  'auth-pairing': { requirePairing: 'requirePairing', nodeControl: 'nodeControl' },
-  'auth-token': { tokens: 'tokens' },
-  limits: { rateLimit: 'rateLimit', addressRateLimit: 'addressRateLimit' },
-  chat: { web: 'web', webDistPath: 'webDistPath' },
-  rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
-}
 
 /** What is read as the plugin's section, or as a key in it: `bus`, `gateway.tokens`. */
 export function aliasesOf(plugin: string): string[] {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { formatProblem } from '../contract/problem.ts'
 import { secret, t } from '../contract/schema.ts'
-import { type ConfigFlags, exposedSecrets, isSwitchedOff, kernelSections, pluginSection, readConfig, redactConfig, resolveConfig } from './index.ts'
+import { type ConfigFlags, isSwitchedOff, kernelSections, pluginSection, readConfig, redactConfig, resolveConfig } from './index.ts'
 
 const pager = t.Object({
   token: t.Optional(secret({ minLength: 4 })),
@@ -331,21 +331,6 @@ describe('secrets', () => {
       '[pager] token: the environment variable is not set; found env:NOT_SET; expected NOT_SET to hold the secret',
       '[pager] targets[0].apiKey: the file of the secret cannot be read; found file:none.txt (ENOENT); expected a readable file',
     ])
-  })
-
-  test('a literal is fine in a file of mode 0600, and a warning with the command in any other', () => {
-    const text = `[pager]\ntoken = "${hidden}"\n[database]\nurl = "postgres://u:${hidden}@h/d"`
-    const warnings = (path: string) => {
-      const raw = readConfig({ env: {}, flags: { config: path }, cwd: '/' })
-      const { problems, resolved } = resolveRaw(raw)
-      expect(problems).toEqual([])
-      return exposedSecrets(raw, resolved.secrets)
-    }
-    expect(warnings(file(text))).toEqual([])
-    const open = file(text, 0o640)
-    expect(warnings(open)).toHaveLength(2)
-    expect(warnings(open).join()).toContain(`chmod 600 ${open}`)
-    expect(warnings(open).join()).not.toContain(hidden)
   })
 
   test('no problem ever shows one', () => {

@@ -11,9 +11,8 @@ import type { KernelConfig } from './sections.ts'
 import { settle } from './settle.ts'
 import { isTable, type Table } from './table.ts'
 
-export { sectionAliases } from './aliases.ts'
 export { type ConfigFlags, isSwitchedOff, type RawConfig, type ReadConfigOptions, readConfig } from './read.ts'
-export { exposedSecrets, type ResolvedSecret, redactConfig } from './secrets.ts'
+export { type ResolvedSecret, redactConfig } from './secrets.ts'
 export { type GatewayConfig, type KernelConfig, kernelSections, pluginSection } from './sections.ts'
 
 /** The config as the gateway uses it. With problems, values at fault are their defaults. */

@@ -3,8 +3,8 @@ import { readFileSync, statSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { parse, TomlError } from 'smol-toml'
+import { sectionAliases } from '../../plugins/builtins.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
-import { sectionAliases } from './aliases.ts'
 import { isTable, type Table, toSectionId, withoutPrototypeKeys } from './table.ts'
 
 /** Environment variables the gateway reads, and no others of that prefix. `PORTICO_TOKEN` is a bearer with all scopes. */

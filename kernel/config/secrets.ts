@@ -1,5 +1,4 @@
-/** Secrets in config, once they are resolved: how they are shown, and when one is worth a warning. */
-import type { RawConfig } from './read.ts'
+/** Secrets in config, once they are resolved, and how they are shown. */
 import type { Path, Table } from './table.ts'
 
 /** A secret that was resolved. */
@@ -11,14 +10,6 @@ export interface ResolvedSecret {
   /** `env:NAME` or `file:PATH` as written; null for a literal. */
   readonly reference: string | null
   readonly value: string
-}
-
-/** A sentence for each literal secret in a file that others can read, with the command that mends it. */
-export function exposedSecrets(raw: RawConfig, secrets: readonly ResolvedSecret[]): string[] {
-  const literals = raw.privateFile ? [] : secrets.filter(({ reference }) => reference === null)
-  return literals.map(
-    ({ section, key }) => `[${section}] ${key} stands in a file that others can read: chmod 600 ${raw.file}, or write "env:NAME" or "file:PATH" instead.`,
-  )
 }
 
 /** The values of all sections, each secret as `***`, or as its reference. */

@@ -1,6 +1,6 @@
 /** The one service the kernel itself provides. Any plugin may require it; `portico plugins list` marks those that do. */
 import type { AnyElysia } from 'elysia'
-import type { Access } from './access.ts'
+import type { Access, RouteGroup } from './access.ts'
 import type { OpenDatabase } from './database.ts'
 import type { SecurityKind } from './errors.ts'
 import type { EventDelivery } from './event-log.ts'
@@ -66,8 +66,8 @@ export interface RequestRecord extends Pick<RequestContext, 'requestId' | 'princ
   readonly status: number
   /** To the head of the answer. */
   readonly seconds: number
-  /** Somebody who was let in changed what is his to change: see `RouteGroupOptions.audit`. Whether it succeeded, `status` says. */
-  readonly audited: boolean
+  /** Of its route; undefined where no route takes it. */
+  readonly group: Pick<RouteGroup, 'access' | 'options'> | undefined
   /** It was refused by an error that is worth a warning. */
   readonly security: SecurityKind | undefined
 }

@@ -4,12 +4,12 @@ import type { RequestContext } from './request.ts'
 
 /** Refuses by throwing `rate_limit_exceeded`; what it sets in `answerHeaders` shows in the answer. It is not asked about route groups that are `unlimited`. */
 export interface RequestLimit {
-  /** Entries in memory: the gauge `limited_keys`. */
-  readonly size?: number
   /** A request came, also one that no route takes; who is calling is not known yet. */
   arrived?(request: RequestContext): void | Promise<void>
   /** Its `principal` is known, and let in. */
   admitted?(request: RequestContext): void | Promise<void>
+  /** It begins a live stream or a socket, of which its caller may have so many (`gateway.maxStreams`); what it gives is called when that has ended. */
+  streams?(request: RequestContext, most: number): () => void
 }
 
 /** Asked by the kernel for every request and every upgrade of a socket, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */

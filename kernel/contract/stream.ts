@@ -1,4 +1,6 @@
-/** Streamed answers whose maker speaks for himself. */
+/** Streamed answers: who says when one breaks. */
+import type { RouteGroup } from './access.ts'
+import { defineService } from './refs.ts'
 
 const brand = Symbol.for('portico.self-reporting')
 
@@ -7,7 +9,19 @@ export function selfReporting<S extends ReadableStream>(stream: S): S {
   return Object.assign(stream, { [brand]: true })
 }
 
-/** For the kernel. */
+/** True for what is marked so. */
 export function isSelfReporting(stream: ReadableStream): boolean {
   return (stream as { [brand]?: true })[brand] === true
 }
+
+/** Looks after streamed answers on their way. */
+export interface AnswerWatch {
+  /** The answer, or one that passes it on. */
+  watch(answer: Response, route: { readonly request: Request; readonly target?: { readonly template: string; readonly group: WatchedGroup } }): Response
+}
+
+/** Of which plugin an answer is. */
+export type WatchedGroup = { readonly plugin: string } & Pick<RouteGroup, 'options'>
+
+/** Asked by the kernel for each answer of a route. Without it nobody is named whose stream breaks. */
+export const answerWatch = defineService<AnswerWatch>('answer-watch')

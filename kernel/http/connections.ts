@@ -1,6 +1,6 @@
 /** Streams and sockets that requests hold: what revoking and stopping must reach. */
 import { Bag, type Bagged } from '../contract/bag.ts'
-import { GatewayError } from '../contract/errors.ts'
+import type { RequestLimit } from '../contract/limits.ts'
 import type { ConnectionKind } from '../contract/request.ts'
 import type { Context } from './context.ts'
 import type { Report } from './errors.ts'
@@ -14,17 +14,20 @@ interface Hold extends Bagged {
   end(reason: EndReason): void
 }
 
+/** What they are kept with. */
+export interface ConnectionsOptions {
+  limits(): readonly RequestLimit[]
+  maxStreams(): number
+  readonly report: Report
+}
+
 /** All of them. */
 export class Connections {
-  /** Of one caller. */
-  maxStreams: number
-  readonly #report: Report
+  readonly #options: ConnectionsOptions
   readonly #holds = new Bag<Hold>()
-  readonly #streams = new Map<string, number>()
 
-  constructor(maxStreams: number, report: Report) {
-    this.maxStreams = maxStreams
-    this.#report = report
+  constructor(options: ConnectionsOptions) {
+    this.#options = options
   }
 
   /** How many holds of the kind there are. */
@@ -41,18 +44,18 @@ export class Connections {
 
   /** See `RequestContext.hold`. */
   hold(context: Context, kind: ConnectionKind, close: (reason: EndReason) => void): () => void {
-    const key = context.callerKey
-    if (kind === 'events') this.#tally(key, 1)
+    const { limits, maxStreams, report } = this.#options
+    const counted = kind === 'events' ? limits().map((limit) => limit.streams?.(context, maxStreams())) : []
     const guard = (run: () => void) => {
       try {
         run()
       } catch (error) {
-        this.#report(context.target?.group.plugin ?? 'kernel', 'ending a stream', error)
+        report(context.target?.group.plugin ?? 'kernel', 'ending a stream', error)
       }
     }
     const release = () => {
       if (!this.#holds.delete(hold)) return
-      if (kind === 'events') this.#tally(key, -1)
+      for (const uncount of counted) uncount?.()
       guard(() => withdraw?.())
     }
     const hold: Hold = {
@@ -72,14 +75,5 @@ export class Connections {
   /** Ends those that are meant. */
   end(reason: EndReason, isMeant: (hold: Hold) => boolean): void {
     for (const hold of this.#holds) if (isMeant(hold)) hold.end(reason)
-  }
-
-  #tally(key: string, by: 1 | -1): void {
-    const count = (this.#streams.get(key) ?? 0) + by
-    if (count > this.maxStreams) {
-      throw new GatewayError('rate_limit_exceeded', `At most ${this.maxStreams} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
-    }
-    if (count > 0) this.#streams.set(key, count)
-    else this.#streams.delete(key)
   }
 }

@@ -5,11 +5,10 @@ import { GatewayError, isGatewayError, type SecurityKind } from '../contract/err
 import type { RequestRecord } from '../contract/kernel-service.ts'
 import { plainAddress } from '../contract/listener.ts'
 import { type AuthResult, anonymous, type Principal } from '../contract/principal.ts'
-import { admin } from '../contract/refs.ts'
 import type { ConnectionKind } from '../contract/request.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { isForwarded, isLoopbackAddress } from './address.ts'
-import type { Target } from './compile.ts'
+import type { CompiledGroup, Target } from './compile.ts'
 import type { Connections, EndReason } from './connections.ts'
 
 /** What contexts share. */
@@ -95,11 +94,8 @@ export class Context implements Arrival, RequestRecord, Wait {
     return this.target?.template ?? 'unmatched'
   }
 
-  get audited(): boolean {
-    const { access, options } = this.target?.group ?? {}
-    const isAdmins = access?.kind === 'guard' && access.scopes.length === 1 && access.scopes[0]?.id === admin.id
-    const isAsked = options?.audit === true && (access?.kind !== 'open' || this.status < 400)
-    return (isAdmins || isAsked) && !/^(GET|HEAD|OPTIONS)$/.test(this.request.method) && ![401, 403, 429].includes(this.status)
+  get group(): CompiledGroup | undefined {
+    return this.target?.group
   }
 
   get security(): SecurityKind | undefined {
@@ -109,11 +105,6 @@ export class Context implements Arrival, RequestRecord, Wait {
   get traceparent(): string | undefined {
     const given = this.request.headers.get('traceparent')
     return given !== null && wellFormedTrace.test(given) ? given : undefined
-  }
-
-  /** The key of this caller in limits: anonymous callers are told apart by address. */
-  get callerKey(): string {
-    return this.principal.kind === 'anonymous' ? `@${this.address}` : this.principal.id
   }
 
   get signal(): AbortSignal {

@@ -1,24 +1,22 @@
 import { describe, expect, test } from 'bun:test'
-import { admin, contextOf, GatewayError, guard, open, optional, type RequestContext, type RouteApp, rpc, selfReporting, signed, t } from 'portico'
-import { as, principal, testHttp, tokens } from '../../test/fixtures/http.ts'
-import { closedGate } from './http.ts'
+import { contextOf, GatewayError, guard, open, type RequestContext, rpc, selfReporting, t } from 'portico'
+import { as, principal, testHttp } from '../../test/fixtures/http.ts'
 
 const throwing = (error: unknown) => () => {
   throw error
 }
 
-test('without a gatekeeper nobody comes in where it matters', async () => {
-  const routes = [
-    open((app) => app.get('/t/open', 'x')),
-    signed((app) => app.get('/t/signed', 'x')),
-    optional(rpc, (app) => app.get('/t/optional', 'x')),
-    guard(rpc, (app) => app.get('/t/guarded', 'x')),
-  ]
-  const { outcome, http } = await testHttp({ routes })
-  http.gatekeeper = closedGate
-  const outcomes = ['open', 'signed', 'optional', 'guarded'].map(async (name) => `${name} ${await outcome(`/t/${name}`, as('ann'))}`)
-  const closed = '503 plugin_unavailable'
-  expect(await Promise.all(outcomes)).toEqual(['open 200', 'signed 200', `optional ${closed}`, `guarded ${closed}`])
+test('without a door or a gatekeeper nobody is answered', async () => {
+  const { outcome, http } = await testHttp({ routes: [open((app) => app.get('/t/open', 'x')), guard(rpc, (app) => app.get('/t/guarded', 'x'))] })
+  const outcomes = () => Promise.all(['/t/open', '/t/guarded', '/t/none'].map((path) => outcome(path, as('ann'))))
+  expect(await outcomes()).toEqual(['200', '200', '404 not_found'])
+  const { gatekeeper } = http
+  http.gatekeeper = undefined
+  const closed = ['503 unavailable', '503 unavailable', '503 unavailable']
+  expect(await outcomes()).toEqual(closed)
+  http.gatekeeper = gatekeeper
+  http.door = undefined
+  expect(await outcomes()).toEqual(closed)
 })
 
 describe('errors', () => {
@@ -170,7 +168,6 @@ describe('finding', () => {
     expect((await send('/t/thing/1/', {})).status).toBe(200)
     const head = await send('/t/thing/abc', { method: 'HEAD' })
     expect([head.status, head.headers.get('content-length'), await head.text()]).toEqual([200, '3', ''])
-    expect(await (await send('/')).json()).toEqual({ name: 'portico', surfaces: [{ plugin: 'test', paths: ['/t'] }] })
   })
 
   test('the roots of a plugin that does not run answer 503; why is told at the machine only', async () => {
@@ -442,67 +439,6 @@ describe('a streamed answer', () => {
     expect((await send('/t/own')).body).toBe(own)
     expect(await read(await send('/t/bytes'))).toBe('bytes')
     expect(faults).toEqual([])
-  })
-})
-
-describe('for the audit', () => {
-  const change = (path: string) => (app: RouteApp) =>
-    app
-      .get(path, 'x')
-      .post(path, () => 'x')
-      .delete(path, throwing(new GatewayError('not_found', 'No.')))
-  const routes = [
-    guard(admin, change('/t/admin')),
-    guard([admin, rpc], change('/t/both')),
-    guard(rpc, change('/t/rpc')),
-    guard(rpc, change('/t/asked'), { audit: true }),
-    open(change('/t/open'), { audit: true }),
-  ]
-
-  test('of an open group what succeeds: what anyone can make fail would fill the log', async () => {
-    const { send, http } = await testHttp({ routes })
-    const audited: string[] = []
-    http.onRequest(({ audited: is, method, route, status, principal: { id } }) => {
-      if (is) audited.push([method, route, status, id].join(' '))
-    })
-    for (const method of ['GET', 'POST', 'DELETE']) await send('/t/open', { method })
-    expect(audited).toEqual(['POST /t/open 200 anonymous'])
-  })
-
-  test('a record says who changed what an administrator may change, or what its group says; reading and refused callers are left out', async () => {
-    const { send, http } = await testHttp({ routes, authMethods: [tokens('ann', 'root')] })
-    const audited: string[] = []
-    http.onRequest(({ audited: is, method, route, status, principal: { id, kind, via }, address, requestId }) => {
-      if (is) audited.push([method, route, status, id, kind, via, address, requestId].join(' '))
-    })
-    const headers = { ...as('root+admin').headers, 'x-request-id': 'r1' }
-    for (const path of ['/t/admin', '/t/both', '/t/rpc', '/t/asked', '/t/none'])
-      for (const method of ['GET', 'HEAD', 'POST', 'DELETE']) await send(path, { method, headers, from: '10.0.0.7' })
-    const who = 'root user test:root 10.0.0.7 r1'
-    expect(audited).toEqual([`POST /t/admin 200 ${who}`, `DELETE /t/admin 404 ${who}`, `POST /t/asked 200 ${who}`, `DELETE /t/asked 404 ${who}`])
-    audited.length = 0
-    for (const token of ['ann', 'nobody', '']) await send('/t/admin', { method: 'POST', ...(token === '' ? {} : as(token)) })
-    expect(audited).toEqual([])
-  })
-
-  test('an address is read only by whoever asks for it', async () => {
-    const { http } = await testHttp({ routes: [open((app) => app.get('/t/open', 'x'))] })
-    let reads = 0
-    const peer = {
-      isLocal: true,
-      get address() {
-        reads++
-        return '10.0.0.7'
-      },
-    }
-    const ask = () => http.handle(new Request('http://127.0.0.1:4766/t/open', { headers: { host: '127.0.0.1:4766' } }), peer)
-    http.onRequest(({ status }) => expect(status).toBe(200))
-    await ask()
-    expect(reads).toBe(0)
-    const seen: string[] = []
-    http.onRequest(({ address }) => seen.push(address))
-    await ask()
-    expect([seen, reads]).toEqual([['10.0.0.7'], 1])
   })
 })
 

@@ -1,15 +1,16 @@
 /** The way of a request: context, door, table, gate, limits, body, the group's app under its deadline, and one place for errors. */
 import type { GatewayConfig } from '../config/index.ts'
 import { Deadlines } from '../contract/deadlines.ts'
-import { type Door, door } from '../contract/door.ts'
+import type { Door } from '../contract/door.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
 import type { RequestLimit } from '../contract/limits.ts'
 import { type Proxies, plainAddress } from '../contract/listener.ts'
 import type { Clock } from '../contract/plugin.ts'
-import { type Gatekeeper, gatekeeper } from '../contract/principal.ts'
+import type { Gatekeeper } from '../contract/principal.ts'
 import { setContext } from '../contract/request.ts'
 import { type SocketRoute, type SocketServer, socketServer } from '../contract/socket.ts'
+import type { AnswerWatch } from '../contract/stream.ts'
 import type { RuntimePeer as Peer } from '../runtime/runtime.ts'
 import { limitBody } from './body.ts'
 import type { CompiledGroup, Target } from './compile.ts'
@@ -18,7 +19,6 @@ import { Context, type ContextHost } from './context.ts'
 import { type ErrorMapping, errorResponse } from './errors.ts'
 import { finishHeaders } from './response.ts'
 import { assembleTable } from './table.ts'
-import { watched } from './watched.ts'
 
 /** What the room is made from. */
 export interface HttpOptions extends ErrorMapping {
@@ -32,36 +32,22 @@ export interface HttpOptions extends ErrorMapping {
 }
 
 const stopRetrySeconds = 5
-
-/** Nobody looks at who comes, so nobody is answered. */
-export const closedDoor: Door = {
-  place() {},
-  admit() {
-    throw new GatewayError('unavailable', `What checks requests, "${door.id}", is not running.`, { retryAfter: stopRetrySeconds })
-  },
-}
-
-/** Nobody asks who is calling, so nobody comes in where it matters. */
-export const closedGate: Gatekeeper = {
-  admit(_, { group: { access } }) {
-    if (access.kind === 'optional' || access.kind === 'guard')
-      throw new GatewayError('plugin_unavailable', `Who asks for credentials, "${gatekeeper.id}", is not running.`, { retryAfter: stopRetrySeconds })
-  },
-  revoke() {},
-}
+const isCounting = ({ arrived, admitted }: RequestLimit) => arrived !== undefined || admitted !== undefined
 
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
   /** The routes in force. Others may be put in their place, for every request that comes from then on. */
   table = assembleTable([]).table
-  /** Who lets in. */
-  gatekeeper: Gatekeeper = closedGate
+  /** Who looks after streams. */
+  answers: AnswerWatch | undefined
+  /** Who lets in. Without it, or without a door, nobody is answered. */
+  gatekeeper: Gatekeeper | undefined
   readonly #options: HttpOptions
   readonly #host: ContextHost
   readonly #connections: Connections
   readonly #underWay = new Deadlines<Context>()
   #config: GatewayConfig
-  #door: Door = closedDoor
+  #door: Door | undefined
   #proxies: Proxies | undefined
   #place = { host: '', port: 0, isTls: false }
   readonly #listeners = new Set<(record: RequestRecord) => void>()
@@ -72,7 +58,7 @@ export class Http {
     const { config, boundToLoopback } = options
     this.#options = options
     this.#config = config
-    this.#connections = new Connections(config.maxStreams, options.onError)
+    this.#connections = new Connections({ limits: options.requestLimits, maxStreams: () => this.#config.maxStreams, report: options.onError })
     this.#host = { boundToLoopback, connections: this.#connections, clientAddress: null }
     this.proxies = undefined
   }
@@ -91,9 +77,9 @@ export class Http {
   }
 
   /** What each request passes first. */
-  set door(door: Door) {
+  set door(door: Door | undefined) {
     this.#door = door
-    door.place({ ...this.#config, ...this.#place })
+    door?.place({ ...this.#config, ...this.#place })
   }
 
   /** Answers a request, or upgrades it. Never rejects. `peer.address` is '' for calls in process. */
@@ -114,7 +100,7 @@ export class Http {
 
   /** Ends streams and sockets (4001) of that credential, aborts its requests, drops its cached tokens. */
   revoke(via: string): void {
-    this.gatekeeper.revoke(via)
+    this.gatekeeper?.revoke(via)
     this.#connections.end('revoked', ({ context }) => context.principal.via === via)
     for (const context of this.#underWay) if (context.principal.via === via) context.revoke()
   }
@@ -141,7 +127,6 @@ export class Http {
   configure(config: GatewayConfig): void {
     this.#config = config
     this.door = this.#door
-    this.#connections.maxStreams = config.maxStreams
     this.proxies = this.#proxies
   }
 
@@ -158,7 +143,6 @@ export class Http {
         requests_in_flight: this.#underWay.size,
         streams_events: this.#connections.count('events'),
         streams_work: this.#connections.count('work'),
-        limited_keys: this.#options.requestLimits().reduce((sum, { size = 0 }) => sum + size, 0),
         routes: this.table.routes.length,
       },
       counters: { requests: this.#total },
@@ -173,8 +157,8 @@ export class Http {
   }
 
   #answer(context: Context): Response | Promise<Response> {
-    if (this.#isClosed) {
-      throw new GatewayError('unavailable', 'The gateway is stopping; try again.', { retryAfter: stopRetrySeconds, headers: { connection: 'close' } })
+    if (this.#isClosed || !this.#door || !this.gatekeeper) {
+      throw new GatewayError('unavailable', 'The gateway takes no requests now; try again.', { retryAfter: stopRetrySeconds, headers: { connection: 'close' } })
     }
     const answer = this.#door.admit(context, this.table)
     if (answer) return answer
@@ -186,7 +170,7 @@ export class Http {
     const { deadline, unlimited } = target?.group.options ?? {}
     if (deadline !== undefined) context.dueAt = context.begun + deadline
     const limits = unlimited ? [] : this.#options.requestLimits()
-    const admitted = limits.length > 0 ? this.#limited(context, limits) : target && this.#admit(context, target)
+    const admitted = limits.some(isCounting) ? this.#limited(context, limits) : target && this.#admit(context, target)
     return admitted instanceof Promise ? admitted.then(() => this.#dispatch(context)) : this.#dispatch(context)
   }
 
@@ -198,18 +182,13 @@ export class Http {
   }
 
   #admit(context: Context, target: Target): void | Promise<void> {
-    return this.gatekeeper.admit(context, target, this.#config.allowQueryToken)
+    return (this.gatekeeper as Gatekeeper).admit(context, target, this.#config.allowQueryToken)
   }
 
-  /** What is the kernel's own: the index, OPTIONS, and why there is nothing. */
+  /** What is the kernel's own: OPTIONS, and why there is nothing. */
   #unmatched(context: Context): Response {
     const { path, request } = context
     const { method } = request
-    if (path === '/' && (method === 'GET' || method === 'HEAD')) {
-      const page = request.headers.get('accept')?.includes('text/html') && this.table.find('GET', '/app')
-      if (page) return new Response(null, { status: 302, headers: { vary: 'accept', location: '/app/' } })
-      return Response.json({ name: 'portico', surfaces: this.table.roots })
-    }
     const allow = this.table.allowed(path).join(', ')
     if (allow !== '' && method === 'OPTIONS') return new Response(null, { status: 204, headers: { allow } })
     if (allow !== '') throw new GatewayError('method_not_allowed', `This address takes ${allow}, not ${method}.`, { headers: { allow } })
@@ -269,7 +248,7 @@ export class Http {
   #finish(context: Context, answer: Response): Response {
     let response: Response
     try {
-      const whole = context.failure === undefined ? watched(context, answer, this.#options.onError) : errorResponse(context, this.#options)
+      const whole = context.failure === undefined ? (this.answers?.watch(answer, context) ?? answer) : errorResponse(context, this.#options)
       response = finishHeaders(context, whole)
     } catch (error) {
       // It was sent before and cannot be sent again: a fault of its handler.

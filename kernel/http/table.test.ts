@@ -64,7 +64,7 @@ describe('finding', () => {
   })
 })
 
-test('routes, groups and roots can be listed', async () => {
+test('routes and groups can be listed', async () => {
   const table = assembleTable([await ready('one', [guard(rpc, (app) => app.get('/', 'x'), { stream: true })])]).table
   expect(table.routes).toMatchObject([{ plugin: 'one', method: 'GET', path: '/', stream: true, access: { kind: 'guard' } }])
   expect(table.groups).toHaveLength(1)

@@ -15,8 +15,6 @@ type DownEntry = Exclude<TableEntry, { state: 'ready' }>
 export class RouteTable {
   readonly routes: readonly RouteInfo[]
   readonly groups: readonly RouteGroupInfo[]
-  /** Roots of the plugins that run. */
-  readonly roots: readonly { plugin: string; paths: readonly string[] }[]
   readonly #trees: ReadonlyMap<string, Tree>
   readonly #down: readonly { root: string; entry: DownEntry }[]
 
@@ -24,7 +22,6 @@ export class RouteTable {
     const groups = plugins.flatMap((compiled) => compiled.groups)
     this.#trees = trees
     this.#down = down.flatMap((entry) => entry.paths.map((root) => ({ root, entry }))).sort((a, b) => b.root.length - a.root.length)
-    this.roots = plugins.map(({ plugin, paths }) => ({ plugin, paths }))
     this.groups = groups.flatMap(({ plugin, access, app }) => (app ? [{ plugin, access, app }] : []))
     this.routes = groups.flatMap(({ plugin, access, options, routes }) =>
       routes.map(({ method, template }) => ({ plugin, method, path: template, access, stream: options.stream === true })),

@@ -1,5 +1,6 @@
 /** The plugin `audit`: events of who changed what, of which secrets were read, and of what may be an attack. */
 import { admin, defineEvent, definePlugin, kernel, t } from 'portico'
+import { isAudited } from './audited.ts'
 import { type Security, security } from './contract.ts'
 import { changedReferences, configPatched, secretAccessed } from './secrets.ts'
 import { createWarnings } from './warnings.ts'
@@ -38,7 +39,7 @@ export default definePlugin({
     }
     ctx.defer(
       onRequest((record) => {
-        if (!record.audited) return
+        if (!isAudited(record)) return
         const { principal, address, method, route, status, requestId } = record
         const data = { who: principal.id, via: principal.via, address, method, route, status, requestId }
         aside(async () => ctx.publish(auditEvent, data))

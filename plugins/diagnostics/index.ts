@@ -1,9 +1,10 @@
 /** The plugin `diagnostics`: says who blocked the event loop or threw what nobody caught, and what is wrong with an installation. */
-import { definePlugin, kernel, statSources, t } from 'portico'
+import { answerWatch, definePlugin, kernel, statSources, t } from 'portico'
 import { createBlame } from './blame.ts'
 import { startSampler } from './sampler.ts'
 import { catchUncaught } from './uncaught.ts'
 import { startWatchdog } from './watchdog.ts'
+import { createAnswerWatch } from './watched.ts'
 
 export default definePlugin({
   id: 'diagnostics',
@@ -15,6 +16,7 @@ export default definePlugin({
     sample: t.Boolean({ default: true, description: 'Looks twenty times a second where the code is, so that who blocked the loop can be named' }),
   }),
   requires: { kernel },
+  provides: { answerWatch },
   adds: [statSources],
   commands: [{ name: 'doctor', summary: 'Say what is wrong, and what mends it', load: () => import('./cli.ts') }],
   setup(ctx) {
@@ -25,6 +27,7 @@ export default definePlugin({
     const { endProcess, report } = kernel
     if (endProcess) ctx.defer(catchUncaught({ blame: (error) => blame().ofError(error), report, endProcess }))
     return {
+      services: { answerWatch: createAnswerWatch(report) },
       async ready() {
         const sampler = ctx.config.sample
           ? await startSampler().catch((error: unknown) => {

@@ -5,6 +5,10 @@ import { pageHeaders, renderPage } from './page.ts'
 
 const tags = ['docs']
 const document = t.Record(t.String(), t.Unknown())
+const index = {
+  200: { description: 'The roots of each plugin', content: { 'application/json': { schema: document } } },
+  302: { description: 'To the chat, for a browser' },
+}
 const html = { 200: { description: 'The page', content: { 'text/html': { schema: { type: 'string' as const } } } } }
 
 export default definePlugin({
@@ -13,7 +17,7 @@ export default definePlugin({
   api: 1,
   summary: 'OpenAPI, AsyncAPI, and a page to read them',
   requires: { kernel },
-  paths: ['/openapi.json', '/asyncapi.json', '/docs'],
+  paths: ['/', '/openapi.json', '/asyncapi.json', '/docs'],
   setup(ctx) {
     const { kernel } = ctx.services
     const openApi = untilChanged(
@@ -33,6 +37,17 @@ export default definePlugin({
       routes: [
         open((app) =>
           app
+            .get(
+              '/',
+              ({ request }) => {
+                const hasPage = kernel.routes().some(({ method, path }) => method === 'GET' && path === '/app')
+                if (hasPage && request.headers.get('accept')?.includes('text/html'))
+                  return new Response(null, { status: 302, headers: { vary: 'accept', location: '/app/' } })
+                const surfaces = kernel.plugins().flatMap(({ id, descriptor: { paths = [] } }) => (paths.length > 0 ? [{ plugin: id, paths: [...paths] }] : []))
+                return Response.json({ name: 'portico', surfaces })
+              },
+              { detail: { operationId: 'getIndex', summary: 'What there is, by plugin; a browser is shown the chat', tags, responses: index } },
+            )
             .get('/openapi.json', () => openApi(), { response: document, detail: { operationId: 'getOpenApi', summary: 'This API as OpenAPI 3.1', tags } })
             .get('/asyncapi.json', () => asyncApi(), {
               response: document,

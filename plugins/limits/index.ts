@@ -2,7 +2,7 @@
 import { authMethods, definePlugin, requestLimits, statSources, t } from 'portico'
 import { guessLimit } from './contract.ts'
 import { createGuessLimit } from './guesses.ts'
-import { createAddressLimit, createPrincipalLimit } from './limits.ts'
+import { createAddressLimit, createPrincipalLimit, createStreamLimit } from './limits.ts'
 
 const window = (summary: string) =>
   t.Object({
@@ -24,12 +24,15 @@ export default definePlugin({
   setup(ctx) {
     const { rateLimit, addressRateLimit } = ctx.config
     const now = () => ctx.clock.now()
-    if (addressRateLimit) ctx.add(requestLimits, createAddressLimit({ ...addressRateLimit, now }))
-    if (rateLimit) ctx.add(requestLimits, createPrincipalLimit({ ...rateLimit, now }))
+    const counts = [
+      ...(addressRateLimit ? [createAddressLimit({ ...addressRateLimit, now })] : []),
+      ...(rateLimit ? [createPrincipalLimit({ ...rateLimit, now })] : []),
+    ]
+    for (const limit of [...counts, createStreamLimit()]) ctx.add(requestLimits, limit)
     const guesses = createGuessLimit(now)
     ctx.add(authMethods, guesses.first, { order: Number.MIN_SAFE_INTEGER })
     ctx.add(authMethods, guesses.last, { order: Number.MAX_SAFE_INTEGER })
-    ctx.add(statSources, () => ({ gauges: { guessing_addresses: guesses.size }, counters: {} }))
+    ctx.add(statSources, () => ({ gauges: { guessing_addresses: guesses.size, limited_keys: counts.reduce((sum, { size }) => sum + size, 0) }, counters: {} }))
     return { services: { guessLimit: guesses } }
   },
 })

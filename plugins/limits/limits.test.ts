@@ -61,11 +61,12 @@ describe('limits', () => {
     expect(await outcome('/t/limited', { ...as('ann'), from: '2001:db8:0:1::1' })).toBe('200')
   })
 
-  test('their keys in memory are a gauge', async () => {
-    const { send, http } = await testHttp({ routes, requestLimits: [createPrincipalLimit({ ...minute, maxRequests: 3 })] })
+  test('their keys in memory are counted, for a gauge', async () => {
+    const limit = createPrincipalLimit({ ...minute, maxRequests: 3 })
+    const { send } = await testHttp({ routes, requestLimits: [limit] })
     await send('/t/limited', as('ann'))
     await send('/t/limited', as('bob'))
-    expect(http.stats().gauges.limited_keys).toBe(2)
+    expect(limit.size).toBe(2)
   })
 
   test('an address that guesses is stopped; a token that is remembered still passes, other addresses are not touched', async () => {

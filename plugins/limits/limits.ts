@@ -4,7 +4,7 @@ import { addressKey } from './address-key.ts'
 import { Limiter, type LimiterOptions, type LimitState } from './limiter.ts'
 
 /** Counts the requests of an address before anything is verified. Calls in process have none. */
-export function createAddressLimit(options: LimiterOptions): RequestLimit {
+export function createAddressLimit(options: LimiterOptions): RequestLimit & { readonly size: number } {
   const limiter = new Limiter(options)
   return {
     get size() {
@@ -17,17 +17,39 @@ export function createAddressLimit(options: LimiterOptions): RequestLimit {
 }
 
 /** Counts the requests of a principal; anonymous callers are told apart by address. */
-export function createPrincipalLimit(options: LimiterOptions): RequestLimit {
+export function createPrincipalLimit(options: LimiterOptions): RequestLimit & { readonly size: number } {
   const limiter = new Limiter(options)
   return {
     get size() {
       return limiter.size
     },
     admitted(request) {
-      const { principal, address } = request
-      judge(request, limiter.hit(principal.kind === 'anonymous' ? `@${address}` : principal.id), 'this caller')
+      judge(request, limiter.hit(callerOf(request)), 'this caller')
     },
   }
+}
+
+/** Counts the live streams and sockets of a caller. */
+export function createStreamLimit(): RequestLimit {
+  const open = new Map<string, number>()
+  return {
+    streams(request, most) {
+      const key = callerOf(request)
+      const count = (open.get(key) ?? 0) + 1
+      if (count > most)
+        throw new GatewayError('rate_limit_exceeded', `At most ${most} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
+      open.set(key, count)
+      return () => {
+        const left = (open.get(key) ?? 1) - 1
+        if (left > 0) open.set(key, left)
+        else open.delete(key)
+      }
+    },
+  }
+}
+
+function callerOf({ principal, address }: RequestContext): string {
+  return principal.kind === 'anonymous' ? `@${address}` : principal.id
 }
 
 /** Throws when the call is not allowed. Of several limits the nearest is shown. */

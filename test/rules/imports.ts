@@ -60,7 +60,7 @@ function judgeRelative(path: string, target: string, entry: Import): string | un
   if (isPlugin(path)) return home(target) === home(path) ? undefined : "a plugin imports its own folder and other plugins' contracts by portico/plugins/<id>"
   const [from, to] = [room(path), room(target)]
   if (from === undefined) return `${path} lies in no room`
-  if (target === builtins) return from === 'boot' || from === 'cli' ? undefined : 'boot and cli alone ask which plugins there are'
+  if (target === builtins) return from === 'boot' || from === 'cli' || from === 'config' ? undefined : 'boot, cli and config alone ask which plugins there are'
   if (isPlugin(target)) return 'the kernel knows no plugin'
   if (to === undefined) return target === 'package.json' ? undefined : `${target} lies in no room`
   if (from === 'contract' && target === commands) return undefined

@@ -1,8 +1,8 @@
 import { expect, test } from 'bun:test'
 import { isTest, linesOfCode, projectFiles, report } from './source.ts'
 
-/** What was reached; the aim is 3,500. It may only be lowered: docs/decisions/0008-kernel-budget.md. */
-const budget = 3_572
+/** The plan allows 3,500 lines (docs/decisions/0008-kernel-budget.md); what was reached may only be lowered. */
+const budget = 3_496
 const files = projectFiles()
   .filter((file) => /^(kernel|plugins|channels|test)\//.test(file.path))
   .map((file) => ({ path: file.path, lines: linesOfCode(file.text) }))

@@ -6,10 +6,13 @@ import { Http } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'
 import { currentRuntime } from '../../kernel/runtime/index.ts'
 import { CachingGatekeeper } from '../../plugins/auth/gatekeeper.ts'
+import { createAnswerWatch } from '../../plugins/diagnostics/watched.ts'
 import { OriginDoor } from '../../plugins/door/door.ts'
+import { createStreamLimit } from '../../plugins/limits/limits.ts'
 import { socketHooks, upgrade } from '../../plugins/sockets/live-socket.ts'
 
 const notes: string[] = []
+const streams = createStreamLimit()
 const runtime = await currentRuntime()
 const http = new Http({
   config: {
@@ -17,7 +20,7 @@ const http = new Http({
     ...{ httpBodyLimitBytes: 100_000, allowQueryToken: false, maxStreams: 8, shutdownDeadlineMs: 1_000 },
   },
   socketServer: () => ({ hooks: socketHooks, upgrade }),
-  requestLimits: () => [],
+  requestLimits: () => [streams],
   clock: { now: Date.now, sleep: async () => {} },
   boundToLoopback: true,
   onError: (plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`),
@@ -35,6 +38,7 @@ const authMethods: AuthMethod[] = [
   },
 ]
 http.door = new OriginDoor()
+http.answers = createAnswerWatch((plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`))
 http.gatekeeper = new CachingGatekeeper({ authMethods: () => authMethods, now: Date.now })
 
 const { compiled, problems } = await compilePlugin(

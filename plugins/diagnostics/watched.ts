@@ -1,15 +1,17 @@
 /** Streamed answers that break: whose they were is said where it is known. */
-import { errorTable, isGatewayError } from '../contract/errors.ts'
-import { isSelfReporting } from '../contract/stream.ts'
-import type { Context } from './context.ts'
-import type { Report } from './errors.ts'
+import { type AnswerWatch, errorTable, isGatewayError, isSelfReporting, type Kernel } from 'portico'
 
 /** Whether a Response streams cannot be asked without spoiling one that does not: it is taken by its type, or its group's word. */
 const streamed = /^(?:text\/event-stream|application\/(?:x-ndjson|ndjson|jsonl|octet-stream))\b/
 
-/** The answer, its stream watched unless it speaks for itself. */
-export function watched(context: Context, answer: Response, report: Report): Response {
-  const { target, request } = context
+/** Watches each stream that does not speak for itself. */
+export function createAnswerWatch(report: Kernel['report']): AnswerWatch {
+  return { watch: (answer, { request, target }) => watched(answer, request, target, report) }
+}
+
+type Target = Parameters<AnswerWatch['watch']>[1]['target']
+
+function watched(answer: Response, request: Request, target: Target, report: Kernel['report']): Response {
   if (answer === undefined || target === undefined || answer.bodyUsed) return answer
   const type = answer.headers.get('content-type') ?? ''
   if (type === 'application/json' || type.startsWith('application/json;') || (!streamed.test(type) && !target.group.options.stream)) return answer
