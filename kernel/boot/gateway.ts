@@ -8,7 +8,7 @@ import { door } from '../contract/door.ts'
 import { GatewayError } from '../contract/errors.ts'
 import { isLoopbackHost } from '../contract/host.ts'
 import { type Kernel, type KernelStats, kernel, type PluginInfo, type ReloadOptions, type ReloadReport, statSources } from '../contract/kernel-service.ts'
-import { type RequestLimit, requestLimits } from '../contract/limits.ts'
+import { type RequestLimit, requestLimits, type StreamLimit, streamLimits } from '../contract/limits.ts'
 import { certificates, proxies } from '../contract/listener.ts'
 import { authMethods, gatekeeper } from '../contract/principal.ts'
 import { formatProblem, PlanError } from '../contract/problem.ts'
@@ -85,6 +85,7 @@ export function createGateway({ plan: base, raw, options, runtime, logFor }: Gat
     config,
     socketServer: () => plugins.service(socketServer),
     requestLimits: () => slots.items(requestLimits.id) as readonly RequestLimit[],
+    streamLimits: () => slots.items(streamLimits.id) as readonly StreamLimit[],
     clock,
     boundToLoopback: isLoopbackHost(config.host),
     isUnavailable,

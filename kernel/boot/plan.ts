@@ -6,7 +6,7 @@ import { databaseServer, dataFolder, openDatabase } from '../contract/database.t
 import { door } from '../contract/door.ts'
 import { durableLog } from '../contract/event-log.ts'
 import { type ConfigSection, type EventTypeInfo, kernel, statSources } from '../contract/kernel-service.ts'
-import { requestLimits } from '../contract/limits.ts'
+import { requestLimits, streamLimits } from '../contract/limits.ts'
 import type { Plugin } from '../contract/plugin.ts'
 import { gatekeeper } from '../contract/principal.ts'
 import { nearestName, type Problem } from '../contract/problem.ts'
@@ -50,7 +50,7 @@ export function makePlan(loaded: readonly LoadedPlugin[], raw: RawConfig, known:
   const events = claim<EventRef>('event', kernelEvents, ({ events = [] }) => events)
   const scopes = claim<ScopeRef>('scope', [rpc, api, admin], ({ scopes = [] }) => scopes)
   const services = claim<ServiceRef>('service', [kernel], ({ provides = {} }) => Object.values(provides))
-  const slots = claim<SlotRef>('slot', [requestLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
+  const slots = claim<SlotRef>('slot', [requestLimits, streamLimits, statSources] as SlotRef[], ({ slots = [] }) => slots)
   claim<string>('root', [], ({ paths = [] }) => paths)
   const ground = [...foundation, durableLog.id].map((id) => [id, services.get(id)?.owner] as const)
   for (const where of [...foundation, durableLog.id, door.id, gatekeeper.id])

@@ -8,9 +8,13 @@ export interface RequestLimit {
   arrived?(request: RequestContext): void | Promise<void>
   /** Its `principal` is known, and let in. */
   admitted?(request: RequestContext): void | Promise<void>
-  /** It begins a live stream or a socket, of which its caller may have so many (`gateway.maxStreams`); what it gives is called when that has ended. */
-  streams?(request: RequestContext, most: number): () => void
 }
 
 /** Asked by the kernel for every request and every upgrade of a socket, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */
 export const requestLimits = defineSlot<RequestLimit>('requestLimits')
+
+/** Counts a live stream or a socket that begins, of which its caller may have so many (`gateway.maxStreams`); what it gives is called when that has ended. */
+export type StreamLimit = (request: RequestContext, most: number) => () => void
+
+/** Asked by the kernel for each. */
+export const streamLimits = defineSlot<StreamLimit>('streamLimits')

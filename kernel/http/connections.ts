@@ -1,6 +1,6 @@
 /** Streams and sockets that requests hold: what revoking and stopping must reach. */
 import { Bag, type Bagged } from '../contract/bag.ts'
-import type { RequestLimit } from '../contract/limits.ts'
+import type { StreamLimit } from '../contract/limits.ts'
 import type { ConnectionKind } from '../contract/request.ts'
 import type { Context } from './context.ts'
 import type { Report } from './errors.ts'
@@ -16,7 +16,7 @@ interface Hold extends Bagged {
 
 /** What they are kept with. */
 export interface ConnectionsOptions {
-  limits(): readonly RequestLimit[]
+  limits(): readonly StreamLimit[]
   maxStreams(): number
   readonly report: Report
 }
@@ -45,7 +45,7 @@ export class Connections {
   /** See `RequestContext.hold`. */
   hold(context: Context, kind: ConnectionKind, close: (reason: EndReason) => void): () => void {
     const { limits, maxStreams, report } = this.#options
-    const counted = kind === 'events' ? limits().map((limit) => limit.streams?.(context, maxStreams())) : []
+    const counted = kind === 'events' ? limits().map((limit) => limit(context, maxStreams())) : []
     const guard = (run: () => void) => {
       try {
         run()
@@ -55,7 +55,7 @@ export class Connections {
     }
     const release = () => {
       if (!this.#holds.delete(hold)) return
-      for (const uncount of counted) uncount?.()
+      for (const uncount of counted) uncount()
       guard(() => withdraw?.())
     }
     const hold: Hold = {

@@ -4,7 +4,7 @@ import { Deadlines } from '../contract/deadlines.ts'
 import type { Door } from '../contract/door.ts'
 import { GatewayError } from '../contract/errors.ts'
 import type { KernelStats, RequestRecord } from '../contract/kernel-service.ts'
-import type { RequestLimit } from '../contract/limits.ts'
+import type { RequestLimit, StreamLimit } from '../contract/limits.ts'
 import { type Proxies, plainAddress } from '../contract/listener.ts'
 import type { Clock } from '../contract/plugin.ts'
 import type { Gatekeeper } from '../contract/principal.ts'
@@ -25,6 +25,7 @@ export interface HttpOptions extends ErrorMapping {
   readonly config: GatewayConfig
   /** In order; read at each request. */
   requestLimits(): readonly RequestLimit[]
+  streamLimits(): readonly StreamLimit[]
   /** Undefined while nothing makes sockets. */
   socketServer(): SocketServer | undefined
   readonly clock: Clock
@@ -32,7 +33,6 @@ export interface HttpOptions extends ErrorMapping {
 }
 
 const stopRetrySeconds = 5
-const isCounting = ({ arrived, admitted }: RequestLimit) => arrived !== undefined || admitted !== undefined
 
 /** The room. Nothing is open before the runtime serves. */
 export class Http {
@@ -58,7 +58,7 @@ export class Http {
     const { config, boundToLoopback } = options
     this.#options = options
     this.#config = config
-    this.#connections = new Connections({ limits: options.requestLimits, maxStreams: () => this.#config.maxStreams, report: options.onError })
+    this.#connections = new Connections({ limits: options.streamLimits, maxStreams: () => this.#config.maxStreams, report: options.onError })
     this.#host = { boundToLoopback, connections: this.#connections, clientAddress: null }
     this.proxies = undefined
   }
@@ -170,7 +170,7 @@ export class Http {
     const { deadline, unlimited } = target?.group.options ?? {}
     if (deadline !== undefined) context.dueAt = context.begun + deadline
     const limits = unlimited ? [] : this.#options.requestLimits()
-    const admitted = limits.some(isCounting) ? this.#limited(context, limits) : target && this.#admit(context, target)
+    const admitted = limits.length > 0 ? this.#limited(context, limits) : target && this.#admit(context, target)
     return admitted instanceof Promise ? admitted.then(() => this.#dispatch(context)) : this.#dispatch(context)
   }
 

@@ -1,5 +1,5 @@
 /** The plugin `limits`: how many requests an address and a principal may send, and how many credentials an address may guess. Counts in memory. */
-import { authMethods, definePlugin, requestLimits, statSources, t } from 'portico'
+import { authMethods, definePlugin, requestLimits, statSources, streamLimits, t } from 'portico'
 import { guessLimit } from './contract.ts'
 import { createGuessLimit } from './guesses.ts'
 import { createAddressLimit, createPrincipalLimit, createStreamLimit } from './limits.ts'
@@ -20,7 +20,7 @@ export default definePlugin({
     addressRateLimit: t.Optional(window('Requests of one client address in the window')),
   }),
   provides: { guessLimit },
-  adds: [requestLimits, authMethods, statSources],
+  adds: [requestLimits, streamLimits, authMethods, statSources],
   setup(ctx) {
     const { rateLimit, addressRateLimit } = ctx.config
     const now = () => ctx.clock.now()
@@ -28,7 +28,8 @@ export default definePlugin({
       ...(addressRateLimit ? [createAddressLimit({ ...addressRateLimit, now })] : []),
       ...(rateLimit ? [createPrincipalLimit({ ...rateLimit, now })] : []),
     ]
-    for (const limit of [...counts, createStreamLimit()]) ctx.add(requestLimits, limit)
+    for (const limit of counts) ctx.add(requestLimits, limit)
+    ctx.add(streamLimits, createStreamLimit())
     const guesses = createGuessLimit(now)
     ctx.add(authMethods, guesses.first, { order: Number.MIN_SAFE_INTEGER })
     ctx.add(authMethods, guesses.last, { order: Number.MAX_SAFE_INTEGER })

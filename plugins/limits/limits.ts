@@ -1,5 +1,5 @@
 /** The two limits of requests, and what of them a client is shown. */
-import { GatewayError, type RequestContext, type RequestLimit } from 'portico'
+import { GatewayError, type RequestContext, type RequestLimit, type StreamLimit } from 'portico'
 import { addressKey } from './address-key.ts'
 import { Limiter, type LimiterOptions, type LimitState } from './limiter.ts'
 
@@ -30,21 +30,18 @@ export function createPrincipalLimit(options: LimiterOptions): RequestLimit & { 
 }
 
 /** Counts the live streams and sockets of a caller. */
-export function createStreamLimit(): RequestLimit {
+export function createStreamLimit(): StreamLimit {
   const open = new Map<string, number>()
-  return {
-    streams(request, most) {
-      const key = callerOf(request)
-      const count = (open.get(key) ?? 0) + 1
-      if (count > most)
-        throw new GatewayError('rate_limit_exceeded', `At most ${most} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
-      open.set(key, count)
-      return () => {
-        const left = (open.get(key) ?? 1) - 1
-        if (left > 0) open.set(key, left)
-        else open.delete(key)
-      }
-    },
+  return (request, most) => {
+    const key = callerOf(request)
+    const count = (open.get(key) ?? 0) + 1
+    if (count > most) throw new GatewayError('rate_limit_exceeded', `At most ${most} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
+    open.set(key, count)
+    return () => {
+      const left = (open.get(key) ?? 1) - 1
+      if (left > 0) open.set(key, left)
+      else open.delete(key)
+    }
   }
 }
 
