@@ -337,6 +337,28 @@ describe('sessions', () => {
     expect((await history('?sessionKey=notes')).map(({ content }: { content: string }) => content)).toEqual(['mine too', 'one two three'])
   })
 
+  test('of a key that is gone can be found and deleted by an administrator, and by nobody else', async () => {
+    const made = (await gateway.json('/api/keys', { method: 'POST', body: { name: 'leaves' } })).body
+    const { sessionKey } = (await chat({ message: 'left behind' }, made.key)).body
+    const principals = async () => (await gateway.json('/api/chat/principals?limit=200')).body.principals as { principal: string; sessions: number }[]
+    const before = await principals()
+    await chat({ message: 'another' }, made.key)
+    const [mine] = await principals()
+    expect(JSON.stringify((await gateway.json('/v1/runs?limit=200')).body.data)).toContain(sessionKey)
+    expect(mine).toMatchObject({ sessions: 2 })
+    expect(before[0]).toMatchObject({ principal: mine?.principal, sessions: 1 })
+    await gateway.json(`/api/keys/${made.id}`, { method: 'DELETE' })
+    expect((await gateway.json('/api/chat/sessions', { as: made.key })).status).toBe(401)
+    const path = `/api/chat/principals/${encodeURIComponent(String(mine?.principal))}`
+    expect((await gateway.json(path, { as: keys.ann, method: 'DELETE' })).status).toBe(403)
+    expect((await gateway.json('/api/chat/principals', { as: keys.ann })).status).toBe(403)
+    expect((await gateway.json(path, { method: 'DELETE' })).body).toEqual({ principal: mine?.principal, deleted: 2 })
+    expect((await principals()).map(({ principal }) => principal)).not.toContain(mine?.principal)
+    expect((await gateway.json(path, { method: 'DELETE' })).status).toBe(404)
+    expect(JSON.stringify((await gateway.json('/v1/runs?limit=200')).body.data)).not.toContain(sessionKey)
+    await gateway.events.waitFor('audit:event', ({ data }) => (data as { route: string }).route === '/api/chat/principals/:principal')
+  })
+
   test('history is by session and channel, in pages, oldest first', async () => {
     await chat({ message: 'a', sessionKey: 'paged', channelId: 'desk' })
     await chat({ message: 'b', sessionKey: 'paged', channelId: 'desk' })

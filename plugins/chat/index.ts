@@ -3,7 +3,7 @@ import { definePlugin, t } from 'portico'
 import { runListeners, runs } from 'portico/plugins/runs'
 import { messageRateLimit } from 'portico/plugins/sockets'
 import { pageRoutes } from './page.ts'
-import { chatRoutes, sessionRoutes, streamRoutes } from './routes.ts'
+import { chatRoutes, ownerRoutes, sessionRoutes, streamRoutes } from './routes.ts'
 import { chatSocket } from './socket.ts'
 import { answersOf, chatEvents, createTurns } from './turns.ts'
 
@@ -32,7 +32,13 @@ export default definePlugin({
     const turns = createTurns({ runs, publish: ctx.publish, model, system })
     ctx.add(runListeners, answersOf(ctx.publish))
     return {
-      routes: [chatRoutes(turns), streamRoutes(turns, ctx.log), sessionRoutes(runs.sessions), ...(web.enabled ? [pageRoutes()] : [])],
+      routes: [
+        chatRoutes(turns),
+        streamRoutes(turns, ctx.log),
+        sessionRoutes(runs.sessions),
+        ownerRoutes(runs.sessions),
+        ...(web.enabled ? [pageRoutes()] : []),
+      ],
       sockets: [chatSocket({ turns, log: ctx.log, clock: ctx.clock, messageRateLimit })],
     }
   },

@@ -1,7 +1,7 @@
 /** The routes of chat: a turn as JSON or as a stream, what was said, and the sessions. */
-import { contextOf, GatewayError, guard, isGatewayError, type Logger, type RouteGroup, rpc, selfReporting, t } from 'portico'
+import { admin, contextOf, GatewayError, guard, isGatewayError, type Logger, type RouteGroup, rpc, selfReporting, t } from 'portico'
 import { encodeSse, sseHeaders } from 'portico/plugins/events'
-import type { Runs, Session, SessionMessage } from 'portico/plugins/runs'
+import type { Runs, Session, SessionMessage, SessionOwner } from 'portico/plugins/runs'
 import type { Message, Turn, TurnEnd, Turns } from './turns.ts'
 
 const tags = ['chat']
@@ -132,6 +132,7 @@ const messageView = t.Object({
   createdAt: moment,
 })
 const sessionView = t.Object({ sessionKey: t.String(), title: t.String(), model: t.String(), channelId: t.String(), createdAt: moment, updatedAt: moment })
+const ownerView = t.Object({ principal: t.String(), sessions: t.Integer(), latestAt: moment })
 const limit = t.Optional(t.Number({ multipleOf: 1, minimum: 1, maximum: 200, description: 'Default 50' }))
 
 /** What was said. */
@@ -168,6 +169,31 @@ export function sessionRoutes(sessions: Runs['sessions']): RouteGroup {
         response: sessionView,
         detail: { operationId: 'deleteChatSession', summary: 'Delete a session with its messages', tags },
       }),
+  )
+}
+
+/** Conversations of everybody, also of whoever has no credential any more. */
+export function ownerRoutes(sessions: Runs['sessions']): RouteGroup {
+  return guard(admin, (app) =>
+    app
+      .get('/api/chat/principals', async ({ query }) => ({ principals: (await sessions.owners(query.limit ?? 50)).map(toOwnerView) }), {
+        query: t.Object({ limit }),
+        response: t.Object({ principals: t.Array(ownerView) }),
+        detail: { operationId: 'listChatPrincipals', summary: 'Principals with conversations, the latest first', tags },
+      })
+      .delete(
+        '/api/chat/principals/:principal',
+        async ({ params: { principal } }) => {
+          const deleted = await sessions.forget(principal)
+          if (deleted === 0) throw new GatewayError('not_found', 'This principal has no conversations: GET /api/chat/principals lists who has.')
+          return { principal, deleted }
+        },
+        {
+          params: t.Object({ principal: t.String({ maxLength: 300 }) }),
+          response: t.Object({ principal: t.String(), deleted: t.Integer() }),
+          detail: { operationId: 'forgetChatPrincipal', summary: 'Delete all conversations of a principal, with their runs', tags },
+        },
+      ),
   )
 }
 
@@ -262,4 +288,8 @@ function toMessageView({ id, sessionKey, channel, runId, role, text, images, mod
 
 function toSessionView({ key, title, model, channel, createdAt, updatedAt }: Session) {
   return { sessionKey: key, title, model, channelId: channel, createdAt: createdAt.toISOString(), updatedAt: updatedAt.toISOString() }
+}
+
+function toOwnerView({ latestAt, ...owner }: SessionOwner) {
+  return { ...owner, latestAt: latestAt.toISOString() }
 }

@@ -191,6 +191,14 @@ export interface Session {
   readonly updatedAt: Date
 }
 
+/** A principal with conversations. */
+export interface SessionOwner {
+  readonly principal: string
+  readonly sessions: number
+  /** When one of them was last used. */
+  readonly latestAt: Date
+}
+
 /** The service `runs`. What belongs to another principal is `not_found`, except for `admin`. */
 export interface Runs {
   /**
@@ -221,6 +229,10 @@ export interface Runs {
     messages(principal: Principal, filter: { sessionKey?: string; channel?: string; before?: number; limit: number }): Promise<SessionMessage[]>
     /** With its runs: those under way are cancelled first. */
     remove(principal: Principal, key: string): Promise<Session>
+    /** Whoever has any, the latest first, also those whose credential is gone: for `admin` only. */
+    owners(limit: number): Promise<SessionOwner[]>
+    /** Removes all of a principal; how many. For `admin` only. */
+    forget(principalId: string): Promise<number>
   }
 }
 

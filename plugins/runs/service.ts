@@ -180,6 +180,17 @@ export function createService(options: ServiceOptions): Runs {
         await db.transaction((tx) => sessions.remove(tx, [row.id]))
         return toSession(row)
       },
+      owners: sessions.owners,
+      async forget(principalId) {
+        const whose: Principal = { id: principalId, kind: 'user', scopes: [], groups: [], via: 'runs:forget' }
+        let count = 0
+        for (;;) {
+          const some = await sessions.list(whose, batch)
+          for (const { key } of some) await self.sessions.remove(whose, key)
+          count += some.length
+          if (some.length < batch) return count
+        }
+      },
     },
   }
   return self

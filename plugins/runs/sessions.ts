@@ -2,7 +2,7 @@
 import { and, desc, eq, inArray, lt, or, type SQL, sql } from 'drizzle-orm'
 import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
 import { beginning, callOf, storable } from 'portico/plugins/database'
-import type { Session, SessionMessage } from './contract.ts'
+import type { Session, SessionMessage, SessionOwner } from './contract.ts'
 import { toSession } from './rows.ts'
 import { activeStates, type MessageRow, messages, runs, type SessionRow, sessions } from './schema.ts'
 
@@ -82,6 +82,17 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
       if (grown.delete(principal.id)) await forgetSurplus(principal)
       const rows = await db.select().from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).limit(limit)
       return rows.map(toSession)
+    },
+
+    async owners(limit: number): Promise<SessionOwner[]> {
+      const latest = sql<string>`max(${sessions.updatedAt})`
+      const rows = await db
+        .select({ principal: sessions.principal, sessions: sql<number>`count(*)::int`, latest })
+        .from(sessions)
+        .groupBy(sessions.principal)
+        .orderBy(desc(latest))
+        .limit(limit)
+      return rows.map(({ latest, ...owner }) => ({ ...owner, latestAt: new Date(latest) }))
     },
 
     async messages(
