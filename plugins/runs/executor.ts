@@ -21,6 +21,8 @@ export interface ExecutorOptions {
   readonly lease: number
   /** Nobody else has this database: whoever held runs before is dead. */
   readonly isAlone: boolean
+  /** Something is at work in it that is not to be begun twice. */
+  isAtTool(held: HeldRun): boolean
   work(held: HeldRun, topic: Topic, signal: AbortSignal, worked: () => number): Promise<void>
   isAway(error: unknown): boolean
 }
@@ -38,6 +40,8 @@ export type Executor = ReturnType<typeof createExecutor>
 
 const pause = 1_000
 const maxPause = 15_000
+/** ms that tools, and then what is left, have to end at a stop. */
+const [toolGrace, stopGrace] = [2_000, 2_500]
 
 /** Makes it; nothing is done before `start`. */
 export function createExecutor(options: ExecutorOptions) {
@@ -237,11 +241,20 @@ export function createExecutor(options: ExecutorOptions) {
     drop(id: string): void {
       executions.get(id)?.abort.abort(new LeaseLost(id))
     },
-    /** Lets go of everything: queued runs go on elsewhere, or when the gateway is started again. */
+    /** Lets go of everything: queued runs go on elsewhere, or when the gateway is started again. A tool at work may end first, or its effect would not be known. */
     async stop(): Promise<void> {
+      isPaused = true
       const all = [...executions.values()]
-      for (const { abort } of all) abort.abort(new Stopping())
-      await Promise.race([Promise.allSettled(all.map(({ done }) => done)), new Promise((resolve) => setTimeout(resolve, 3_000))])
+      const ended = (which: readonly Execution[], ms: number) =>
+        Promise.race([Promise.allSettled(which.map(({ done }) => done)), new Promise((resolve) => setTimeout(resolve, ms))])
+      const atTool = all.filter(({ held }) => options.isAtTool(held))
+      for (const execution of all) {
+        if (atTool.includes(execution)) execution.held.isStopping = true
+        else execution.abort.abort(new Stopping())
+      }
+      await ended(atTool, toolGrace)
+      for (const { abort } of atTool) abort.abort(new Stopping())
+      await ended(all, stopGrace)
       over.abort()
       await pumping?.catch(() => undefined)
     },

@@ -23,6 +23,7 @@ import { createService } from './service.ts'
 import { createSessions } from './sessions.ts'
 import { runSocket } from './stream.ts'
 import { createSubmit } from './submit.ts'
+import { isAtTool } from './tool-calls.ts'
 import { createTurns } from './turn.ts'
 import { createWatch } from './watch.ts'
 
@@ -78,6 +79,7 @@ export default definePlugin({
     const work = createTurns({ watch, stateOf, records, endings, sessions, approvals, workspace, registry, models, modelCalls, hub, log, publish })
     const executor = createExecutor({
       ...{ clock, log, queue, endings, hub, work, isAway, isAlone: database.kind === 'pglite' },
+      isAtTool: (held) => isAtTool(registry, held),
       ...{ concurrency: config.concurrency, maxInteractive: config.maxInteractive, lease: config.lease },
     })
     const tell = async (message: string) => {

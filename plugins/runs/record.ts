@@ -55,6 +55,8 @@ export interface HeldRun {
   readonly isFirst?: boolean
   /** It as it ended, once it has ended here. */
   over?: Run
+  /** It is put back at its next step: the gateway stops. */
+  isStopping?: boolean
 }
 
 /** What changes of a run's row. */

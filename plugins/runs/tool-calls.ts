@@ -8,7 +8,7 @@ import type { Workspace } from 'portico/plugins/workspace'
 import { type RunState, type Runs, runProgress } from './contract.ts'
 import type { Hub, Topic } from './hub.ts'
 import type { AskedCall, ModelCalls } from './model-call.ts'
-import { Rejected } from './reasons.ts'
+import { Rejected, Stopping } from './reasons.ts'
 import type { Fact, HeldRun, PublishRunEvent, Records } from './record.ts'
 
 /** Tool calls of one answer that are made; the rest are refused. */
@@ -60,6 +60,13 @@ export function openCalls({ entries }: HeldRun): AskedCall[] {
   return entries.flatMap(({ type, data }) => (type === 'model_call' ? (data.calls as AskedCall[]).filter(({ call }) => !done.has(call)) : []))
 }
 
+/** A tool is at work that is not to be called twice. */
+export function isAtTool(registry: ToolRegistry, { entries }: HeldRun): boolean {
+  const done = new Set(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => data.call))
+  const names = new Set(entries.filter(({ type, data }) => type === 'tool_call' && !done.has(data.call)).map(({ data }) => data.tool))
+  return names.size > 0 && registry.list().some(({ name, idempotent }) => !idempotent && names.has(name))
+}
+
 /** Makes what calls tools. */
 export function createToolCalls({ registry, approvals, workspace, records, modelCalls, hub, watch, stateOf, log, publish }: ToolCallsOptions) {
   return {
@@ -70,6 +77,7 @@ export function createToolCalls({ registry, approvals, workspace, records, model
       const queue = [...calls.entries()]
       const worker = async () => {
         for (let next = queue.shift(); next; next = queue.shift()) {
+          if (work.held.isStopping) throw new Stopping()
           const gate = await perform(next[1], next[0] >= maxCalls, work, decided)
           if (gate) gates.push(gate)
         }

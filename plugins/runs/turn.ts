@@ -6,7 +6,7 @@ import { messageStreaming, type Run, type RunEntry } from './contract.ts'
 import { toInstructions, toMessages } from './conversation.ts'
 import type { Ending, Endings } from './ending.ts'
 import type { Topic } from './hub.ts'
-import { Rejected, RunFailure } from './reasons.ts'
+import { Rejected, RunFailure, Stopping } from './reasons.ts'
 import type { Fact, HeldRun, RunChange } from './record.ts'
 import { isOver, runs } from './schema.ts'
 import type { Sessions } from './sessions.ts'
@@ -45,6 +45,7 @@ export function createTurns(options: TurnsOptions) {
     const within: Work = { held, topic, signal, spend }
     for (;;) {
       signal.throwIfAborted()
+      if (held.isStopping) throw new Stopping()
       const calls = openCalls(held)
       if (calls.length > 0) {
         const gates = await toolCalls.perform(calls, within)

@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { sql } from 'portico'
 import type { ScriptedCall } from 'portico/plugins/models/testing'
 import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.ts'
@@ -99,4 +102,35 @@ describe.each(databases)('on %s', (database) => {
     expect(types.at(-1)).toBe('failed')
     expect(types.filter((type) => type === 'tool_call').length).toBe(n > 4 ? 1 : 0)
   })
+
+  test('a stop lets a tool that is not to be called twice end; the run goes on after the start, and nobody is asked', async () => {
+    const { promise: atWork, resolve: begin } = Promise.withResolvers<void>()
+    const { promise: released, resolve: release } = Promise.withResolvers<void>()
+    const done: string[] = []
+    const slow = noteTool(done)
+    const tools = [
+      {
+        ...slow,
+        async run(...given: Parameters<typeof slow.run>) {
+          begin()
+          await released
+          return slow.run(...given)
+        },
+      },
+    ]
+    const dataDir = await mkdtemp(join(tmpdir(), 'portico-stop-'))
+    const options = { databaseUrl: await postgres?.newDatabase(), tools, provider: { script }, gateway: { dataDir } }
+    const before = await startRunsGateway(options)
+    const { id } = await before.submit('x')
+    await atWork
+    const stopping = before.stop()
+    release()
+    await stopping
+    const after = await startRunsGateway(options)
+    expect((await after.end(id)).state).toBe('completed')
+    expect(done).toEqual(['x'])
+    expect(await after.approvals.ofRun(id)).toEqual([])
+    await after.stop()
+    await rm(dataDir, { recursive: true, force: true })
+  }, 30_000)
 })
