@@ -70,8 +70,10 @@ export const gatewayAliases: Readonly<Record<string, Readonly<Record<string, str
   rpc: { maxBatchSize: 'maxBatchSize', wsHeartbeatMs: 'heartbeatMs', wsMaxMessageBytes: 'maxMessageBytes', wsMessageRateLimit: 'messageRateLimit' },
 }
 
-/** Begins what takes longest at a start, compiling the embedded database; with `database.url` it goes unused. Call it before `startGateway` is imported. */
+/** Begins what takes longest at a start, compiling the embedded database (with `database.url` it goes unused), and reads meanwhile what is needed when it is open. Call it before `startGateway` is imported. */
 export async function prepareStart(): Promise<void> {
   const { warmWorker } = await import('./pglite/workers.ts')
   warmWorker()
+  const { readAhead } = await import('./database/migrations.ts')
+  readAhead(Object.keys(builtins).map((id) => new URL(`./${id}/migrations`, import.meta.url)))
 }

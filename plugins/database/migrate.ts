@@ -1,11 +1,8 @@
 /** Migrations of each plugin: SQL files applied once, in order, remembered in `portico_migrations`. */
-import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type pg from 'pg'
 import { GatewayError, type Logger } from 'portico'
 import { isConnectionError } from './connection-errors.ts'
+import { readMigrations } from './migrations.ts'
 
 /** Applies what is new in a plugin's folder. */
 export type Migrate = (plugin: string, folder: URL) => Promise<void>
@@ -28,7 +25,7 @@ export async function createMigrate(pool: pg.Pool, log: Logger): Promise<Migrate
   })
 
   return async (plugin, folder) => {
-    const migrations = await readMigrations(plugin, folder)
+    const migrations = await readMigrations(folder, (what) => refused(plugin, what))
     const isNew = ({ name, hash }: { name: string; hash: string }) => {
       const known = applied.get(`${plugin}/${name}`)
       if (known !== undefined && known !== hash)
@@ -69,17 +66,4 @@ function failed(plugin: string, name: string, cause: unknown): GatewayError {
 
 function refused(plugin: string, message: string, cause?: unknown): GatewayError {
   return new GatewayError('plugin_failed', message, { plugin, cause })
-}
-
-async function readMigrations(plugin: string, folder: URL) {
-  const base = fileURLToPath(folder.href)
-  const names = (await readdir(base)).filter((name) => name.endsWith('.sql')).sort()
-  const wrong = names.find((name, at) => !/^\d{4}_[a-z0-9_]+\.sql$/.test(name) || names[at - 1]?.slice(0, 4) === name.slice(0, 4))
-  if (wrong) throw refused(plugin, `The migration ${wrong} is not named by a number of its own, like 0001_what_it_does.sql. Rename it.`)
-  return Promise.all(
-    names.map(async (name) => {
-      const sql = (await readFile(join(base, name), 'utf8')).replaceAll('\r\n', '\n')
-      return { name, sql, hash: createHash('sha256').update(sql).digest('hex') }
-    }),
-  )
 }

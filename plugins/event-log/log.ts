@@ -48,6 +48,23 @@ export async function readNewest(pool: pg.Pool, limit: number, { types, principa
   return rows.map(toLogged)
 }
 
+/** The newest events, oldest first: at most so many and, but for one, so many characters. By statements that even a database which has just been opened answers at once. */
+export async function readTail(pool: pg.Pool, most: number, size: number): Promise<readonly LoggedEvent[]> {
+  const { rows: sizes } = await pool.query<{ id: string; size: number }>(
+    'select id, octet_length(data) as size from event_log_events order by id desc limit $1',
+    [most],
+  )
+  let [first, sum]: [string | undefined, number] = [undefined, 0]
+  for (const row of sizes) {
+    sum += row.size
+    if (sum > size && first !== undefined) break
+    first = row.id
+  }
+  if (first === undefined) return []
+  const { rows } = await pool.query<LogRow>('select * from event_log_events where id >= $1 order by id', [first])
+  return rows.map(toLogged)
+}
+
 /** The last id ever given (0 = none), and whether the outbox holds anything. */
 export async function readHead(pool: pg.Pool): Promise<{ head: bigint; waiting: boolean }> {
   const head = 'coalesce((select max(id) from event_log_events), (select trimmed from event_log_state))'

@@ -2,7 +2,7 @@
 import { GatewayError, type Transaction } from 'portico'
 import type { LogFilter, LoggedEvent } from './contract.ts'
 import { startListening } from './listen.ts'
-import { appendOutbox, insertOutbox, insertOutboxIn, readHead, readLog, readNewest } from './log.ts'
+import { appendOutbox, insertOutbox, insertOutboxIn, readHead, readLog, readTail } from './log.ts'
 import { type LogParts, pause } from './parts.ts'
 import type { EventRecord } from './record.ts'
 
@@ -107,7 +107,7 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
   }
 
   async function loadTail(): Promise<void> {
-    const newest = (await readNewest(pool, preloadRows, everything)).toReversed()
+    const newest = await readTail(pool, preloadRows, batchSize)
     tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
     for (const event of newest) tail.push(event)
   }
@@ -170,11 +170,12 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
       }
       const listening = startListening(database, 'event_log', hear, log)
       stopListening = () => listening.then((stop) => stop())
-      await Promise.all([listening, loadTail()])
+      const [{ waiting }] = await Promise.all([readHead(pool), listening, loadTail()])
       started = true
-      // What another process appended while both were under way was told to nobody.
+      // What another process appended while these were under way was told to nobody.
       if (database.kind === 'postgres') wake('log')
-      wake('outbox')
+      // The first append takes an embedded database longest of all: without need no start waits for it.
+      if (waiting || look.outbox) wake('outbox')
       await quiet(startMs)
       poll = setInterval(() => lookAtDatabase().catch((error) => log.debug('The outbox cannot be looked at', { error })), periods.poll)
     },

@@ -53,8 +53,12 @@ export function createExecutor(options: ExecutorOptions) {
   /** Places at work that are kept for runs which are taken in just now. */
   let reserved = 0
   let pumping: Promise<void> | undefined
+  let freeing: Promise<void> | undefined
   let isAskedAgain = false
+  /** The queue is left alone. */
   let isPaused = true
+  /** Runs may begin. */
+  let isOpen = false
 
   const queued = () => reserved + [...executions.values()].filter(({ isQueued }) => isQueued).length
 
@@ -183,12 +187,17 @@ export function createExecutor(options: ExecutorOptions) {
   }
 
   const self = {
-    /** Begins to take runs. */
-    async start(): Promise<void> {
-      if (isAlone) await sweep(true).catch((error: unknown) => log.warn('Runs of the process before could not be freed yet', { error }))
-      void beats()
-      isPaused = false
-      pump()
+    /** Begins to take runs, once those that a dead process held are free. */
+    start(): void {
+      const free = async () => {
+        if (isAlone) await sweep(true).catch((error: unknown) => log.warn('Runs of the process before could not be freed yet', { error }))
+        void beats()
+        isPaused = false
+        pump()
+      }
+      isOpen = true
+      // Nobody who is served waits for what was left.
+      freeing = free()
     },
     /** There may be something in the queue. `isAwaited` false = nothing that somebody waits for: without room there is no need to look. */
     wake({ isAwaited = true } = {}): void {
@@ -215,7 +224,7 @@ export function createExecutor(options: ExecutorOptions) {
     },
     /** A place at work; undefined = there is none. What it gives is called when the place is taken, or not needed. */
     reserve(): (() => void) | undefined {
-      if (isPaused || over.signal.aborted || queued() >= concurrency) return undefined
+      if (!isOpen || queued() >= concurrency) return undefined
       reserved++
       return () => {
         reserved--
@@ -243,6 +252,8 @@ export function createExecutor(options: ExecutorOptions) {
     },
     /** Lets go of everything: queued runs go on elsewhere, or when the gateway is started again. A tool at work may end first, or its effect would not be known. */
     async stop(): Promise<void> {
+      isOpen = false
+      await freeing
       isPaused = true
       const all = [...executions.values()]
       const ended = (which: readonly Execution[], ms: number) =>

@@ -129,7 +129,7 @@ export default definePlugin({
           }
           ctx.defer(await startListening(database, channel, onNotify, log))
         }
-        await executor.start()
+        executor.start()
         void keepHouse({ db, clock, log, sessions, publish, forget, isAway, retention: config.retention, signal })
       },
     }
