@@ -13,8 +13,8 @@ export interface RequestLimit {
 /** Asked by the kernel for every request and every upgrade of a socket, in `order`. A plugin that adds to it fails closed: the gateway does not start without it. */
 export const requestLimits = defineSlot<RequestLimit>('requestLimits')
 
-/** Counts a live stream or a socket that begins, of which its caller may have so many (`gateway.maxStreams`); what it gives is called when that has ended. */
-export type StreamLimit = (request: RequestContext, most: number) => () => void
+/** Counts a live stream or a socket that begins (1), of which its caller may have so many (`gateway.maxStreams`), or has ended (−1). */
+export type StreamLimit = (request: RequestContext, by: 1 | -1, most: number) => void
 
 /** Asked by the kernel for each. */
 export const streamLimits = defineSlot<StreamLimit>('streamLimits')

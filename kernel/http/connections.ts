@@ -45,7 +45,7 @@ export class Connections {
   /** See `RequestContext.hold`. */
   hold(context: Context, kind: ConnectionKind, close: (reason: EndReason) => void): () => void {
     const { limits, maxStreams, report } = this.#options
-    const counted = kind === 'events' ? limits().map((limit) => limit(context, maxStreams())) : []
+    if (kind === 'events') for (const limit of limits()) limit(context, 1, maxStreams())
     const guard = (run: () => void) => {
       try {
         run()
@@ -55,7 +55,7 @@ export class Connections {
     }
     const release = () => {
       if (!this.#holds.delete(hold)) return
-      for (const uncount of counted) uncount()
+      if (kind === 'events') for (const limit of limits()) limit(context, -1, maxStreams())
       guard(() => withdraw?.())
     }
     const hold: Hold = {

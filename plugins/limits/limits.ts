@@ -32,16 +32,13 @@ export function createPrincipalLimit(options: LimiterOptions): RequestLimit & { 
 /** Counts the live streams and sockets of a caller. */
 export function createStreamLimit(): StreamLimit {
   const open = new Map<string, number>()
-  return (request, most) => {
+  return (request, by, most) => {
     const key = callerOf(request)
-    const count = (open.get(key) ?? 0) + 1
-    if (count > most) throw new GatewayError('rate_limit_exceeded', `At most ${most} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
-    open.set(key, count)
-    return () => {
-      const left = (open.get(key) ?? 1) - 1
-      if (left > 0) open.set(key, left)
-      else open.delete(key)
-    }
+    const count = (open.get(key) ?? 0) + by
+    if (by > 0 && count > most)
+      throw new GatewayError('rate_limit_exceeded', `At most ${most} live streams and sockets per caller; close one first.`, { retryAfter: 5 })
+    if (count > 0) open.set(key, count)
+    else open.delete(key)
   }
 }
 
