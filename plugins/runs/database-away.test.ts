@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'bun:test'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -105,13 +105,18 @@ describe.each(databases)('on %s', (database) => {
     return state
   }
 
-  /** The database is not there for a while. */
-  async function goAway(): Promise<void> {
-    if (postgres) return postgres.restart(300)
-    const until = performance.now() + 300
-    intercept = () => (performance.now() < until ? () => Promise.reject(lost()) : undefined)
-    await Bun.sleep(300)
+  /** The database is not there for a while: what is asked of it from now on is lost until it is back. */
+  let back: Promise<void> = Promise.resolve()
+  function goAway(): Promise<void> {
+    let isAway = true
+    intercept = () => (isAway ? () => Promise.reject(lost()) : undefined)
+    back = (postgres ? postgres.restart(300) : Bun.sleep(300)).then(() => {
+      isAway = false
+    })
+    return back
   }
+  // The next test finds it there.
+  afterEach(() => back)
 
   const typesOf = async (id: string) => (await house.runs.entries(id, ann)).map(({ type }) => type)
   async function endsRight(id: string, result = 'done'): Promise<void> {

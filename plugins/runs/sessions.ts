@@ -43,6 +43,8 @@ export interface SessionsOptions {
 export function createSessions({ db, bounds, clock, signal, forget, onForgetError }: SessionsOptions) {
   const grown = new Map<string, Principal>()
   let isForgetting = false
+  /** What is being forgotten now. */
+  let atIt: Promise<void> = Promise.resolve()
   const own = ({ id }: Principal) => eq(sessions.principal, id)
   const byKey = (principal: Principal, key: string) => and(own(principal), or(eq(sessions.key, key), eq(sessions.id, key)))
 
@@ -79,7 +81,7 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
     },
 
     async list(principal: Principal, limit: number): Promise<Session[]> {
-      if (grown.delete(principal.id)) await forgetSurplus(principal)
+      await (grown.delete(principal.id) ? forgetSurplus(principal) : atIt)
       const rows = await db.select().from(sessions).where(own(principal)).orderBy(desc(sessions.updatedAt)).limit(limit)
       return rows.map(toSession)
     },
@@ -143,6 +145,10 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
     return rows.reverse()
   }
 
+  async function forgetOf(all: readonly Principal[]): Promise<void> {
+    for (const principal of all) await forgetSurplus(principal).catch(onForgetError)
+  }
+
   async function forgetAll(): Promise<void> {
     isForgetting = true
     try {
@@ -150,7 +156,8 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
         await clock.sleep(forgetEvery, signal)
         const all = [...grown.values()]
         grown.clear()
-        for (const principal of all) await forgetSurplus(principal)
+        atIt = forgetOf(all)
+        await atIt
       }
     } catch (error) {
       if (!signal.aborted) onForgetError(error)
