@@ -1,10 +1,20 @@
 import { describe, expect, test } from 'bun:test'
-import { admin, GatewayError, guard, open, type RouteApp, rpc } from 'portico'
-import { as, testHttp, tokens } from '../../test/fixtures/http.ts'
+import { admin, GatewayError, guard, open, type RequestRecord, type RouteApp, rpc } from 'portico'
+import { as, type TestHttp, testHttp, tokens } from '../../test/fixtures/http.ts'
 import { isAudited } from './audited.ts'
 
 const throwing = (error: unknown) => () => {
   throw error
+}
+
+/** What is audited from now on: method, route, status, and who. */
+function collect(http: TestHttp['http'], who: (record: RequestRecord) => readonly string[]): string[] {
+  const audited: string[] = []
+  http.onRequest((record) => {
+    const { method, route, status } = record
+    if (isAudited(record)) audited.push([method, route, status, ...who(record)].join(' '))
+  })
+  return audited
 }
 
 describe('for the audit', () => {
@@ -23,34 +33,14 @@ describe('for the audit', () => {
 
   test('of an open group what succeeds: what anyone can make fail would fill the log', async () => {
     const { send, http } = await testHttp({ routes })
-    const audited: string[] = []
-    http.onRequest((record) => {
-      const {
-        method,
-        route,
-        status,
-        principal: { id },
-      } = record
-      if (isAudited(record)) audited.push([method, route, status, id].join(' '))
-    })
+    const audited = collect(http, ({ principal: { id } }) => [id])
     for (const method of ['GET', 'POST', 'DELETE']) await send('/t/open', { method })
     expect(audited).toEqual(['POST /t/open 200 anonymous'])
   })
 
   test('a record says who changed what an administrator may change, or what its group says; reading and refused callers are left out', async () => {
     const { send, http } = await testHttp({ routes, authMethods: [tokens('ann', 'root')] })
-    const audited: string[] = []
-    http.onRequest((record) => {
-      const {
-        method,
-        route,
-        status,
-        principal: { id, kind, via },
-        address,
-        requestId,
-      } = record
-      if (isAudited(record)) audited.push([method, route, status, id, kind, via, address, requestId].join(' '))
-    })
+    const audited = collect(http, ({ principal: { id, kind, via }, address, requestId }) => [id, kind, via, address, requestId])
     const headers = { ...as('root+admin').headers, 'x-request-id': 'r1' }
     for (const path of ['/t/admin', '/t/both', '/t/rpc', '/t/asked', '/t/none'])
       for (const method of ['GET', 'HEAD', 'POST', 'DELETE']) await send(path, { method, headers, from: '10.0.0.7' })

@@ -106,10 +106,13 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
     if (turn.length > 0) deliver(turn)
   }
 
-  async function loadTail(): Promise<void> {
+  /** True = rows wait in the outbox. */
+  async function load(): Promise<boolean> {
+    const { head, waiting } = await readHead(pool)
     const newest = await readTail(pool, preloadRows, batchSize)
-    tail.reset(newest[0] ? newest[0].id - 1n : (await readHead(pool)).head)
+    tail.reset(newest[0] ? newest[0].id - 1n : head)
     for (const event of newest) tail.push(event)
+    return waiting
   }
 
   async function lookAtDatabase(): Promise<void> {
@@ -170,7 +173,7 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
       }
       const listening = startListening(database, 'event_log', hear, log)
       stopListening = () => listening.then((stop) => stop())
-      const [{ waiting }] = await Promise.all([readHead(pool), listening, loadTail()])
+      const [waiting] = await Promise.all([load(), listening])
       started = true
       // What another process appended while these were under way was told to nobody.
       if (database.kind === 'postgres') wake('log')

@@ -4,8 +4,8 @@ import type { Database } from 'portico'
 import { callOf } from 'portico/plugins/database'
 import type { Run } from './contract.ts'
 import { type HeldRun, LeaseLost, type Records } from './record.ts'
-import { readEntries, toRun } from './rows.ts'
-import { dependencies, runs, sessions } from './schema.ts'
+import { findRow, readEntries, toRun } from './rows.ts'
+import { dependencies, runs } from './schema.ts'
 
 /** What it works with. */
 export interface QueueOptions {
@@ -26,12 +26,7 @@ const callClaim = callOf('runs_claim')
 export function createQueue({ db, records, owner, lease }: QueueOptions) {
   /** A run that was given to this process; undefined = it was taken away meanwhile. */
   async function take(id: string, epoch: number): Promise<HeldRun | undefined> {
-    const [[found], before] = await records.durably(() =>
-      Promise.all([
-        db.select({ row: runs, key: sessions.key }).from(runs).innerJoin(sessions, eq(sessions.id, runs.sessionId)).where(eq(runs.id, id)),
-        readEntries(db, id),
-      ]),
-    )
+    const [found, before] = await records.durably(() => Promise.all([findRow(db, id), readEntries(db, id)]))
     if (found?.row.leaseEpoch !== epoch) return undefined
     const held = { run: toRun(found.row, found.key), epoch, entries: before, worked: found.row.worked }
     const isResumed = before.some(({ type }) => type === 'started')

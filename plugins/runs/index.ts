@@ -114,7 +114,7 @@ export default definePlugin({
     })
 
     const service = createService({
-      ...{ db, clock, records, endings, executor, sessions, hub, forget, submit, watch, tell },
+      ...{ db, clock, endings, executor, sessions, hub, forget, submit, watch, tell },
     })
     return {
       services: { runs: service },

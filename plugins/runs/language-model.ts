@@ -6,26 +6,26 @@ import type { Models, ModelTarget } from 'portico/plugins/models'
 /** Nothing is sent there: `fetch` is the service. */
 const nowhere = 'http://models.invalid/v1'
 
-/** Models that were made: their schemas cost half a millisecond. */
-const made = new WeakMap<Models, Map<string, LanguageModel>>()
+/** Models that are kept. */
 const maxMade = 200
 
-/** The model of a target. */
-export async function toLanguageModel(models: Models, target: ModelTarget): Promise<LanguageModel> {
-  try {
-    return models.languageModel(target) as LanguageModel
-  } catch (error) {
-    if (!isGatewayError(error) || error.code !== 'not_implemented') throw error
+/** Gives the model of a target. Those over the service are made once: their schemas cost half a millisecond. */
+export function createLanguageModels(models: Models): (target: ModelTarget) => Promise<LanguageModel> {
+  const made = new Map<string, LanguageModel>()
+  return async (target) => {
+    try {
+      return models.languageModel(target) as LanguageModel
+    } catch (error) {
+      if (!isGatewayError(error) || error.code !== 'not_implemented') throw error
+    }
+    const id = `${target.provider}/${target.model}`
+    const model = made.get(id) ?? (await makeModel(models, target))
+    // Who is asked again comes last, who comes first goes.
+    made.delete(id)
+    made.set(id, model)
+    if (made.size > maxMade) made.delete(made.keys().next().value as string)
+    return model
   }
-  const known = made.get(models) ?? new Map<string, LanguageModel>()
-  made.set(models, known)
-  const id = `${target.provider}/${target.model}`
-  const model = known.get(id) ?? (await makeModel(models, target))
-  // Who is asked again comes last, who comes first goes.
-  known.delete(id)
-  known.set(id, model)
-  if (known.size > maxMade) known.delete(known.keys().next().value as string)
-  return model
 }
 
 async function makeModel(models: Models, target: ModelTarget): Promise<LanguageModel> {

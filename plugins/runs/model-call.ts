@@ -4,7 +4,7 @@ import { GatewayError, isGatewayError } from 'portico'
 import type { Models, ModelTarget } from 'portico/plugins/models'
 import type { ListedTool } from 'portico/plugins/tools'
 import type { BudgetKeeper, BudgetRequest, Run, RunSpec } from './contract.ts'
-import { toLanguageModel } from './language-model.ts'
+import { createLanguageModels } from './language-model.ts'
 
 /** The longest answer, in characters. What comes after is cut off, and the upstream left. */
 const longestAnswer = 2_000_000
@@ -58,6 +58,7 @@ export type ModelCalls = ReturnType<typeof createModelCalls>
 
 /** Makes it. */
 export function createModelCalls({ models, budgets }: ModelCallOptions) {
+  const toLanguageModel = createLanguageModels(models)
   return {
     /** Asks the model, and the fallbacks in turn as long as nothing has come. @throws GatewayError what the last of them failed with */
     async ask(question: ModelQuestion): Promise<ModelAnswer> {
@@ -102,7 +103,7 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
 
   async function stream(name: string, target: ModelTarget, question: ModelQuestion): Promise<ModelAnswer> {
     const { spec, instructions, messages, tools, signal, onText } = question
-    const [{ streamText, jsonSchema, tool }, model] = await Promise.all([import('ai'), toLanguageModel(models, target)])
+    const [{ streamText, jsonSchema, tool }, model] = await Promise.all([import('ai'), toLanguageModel(target)])
     const offered: ToolSet = {}
     // Without `execute`: the SDK reads the calls, what is done about them is the turn's.
     for (const { wireName, description, input } of tools) offered[wireName] = tool({ description, inputSchema: jsonSchema(input as never) })

@@ -23,7 +23,6 @@ import {
   sessionExpired,
 } from './contract.ts'
 import { readEntries } from './rows.ts'
-import { entries } from './schema.ts'
 
 /** Those of entries: each is published with its entry. */
 export const entryEvents = [
@@ -133,16 +132,6 @@ const callWrite = callOf('runs_write')
 export function createRecords({ db, clock, lease, signal, publish, batch: openBatch, isAway }: RecordOptions) {
   const leased = sql`clock_timestamp() + ${lease} * interval '1 millisecond'`
 
-  /** Writes facts of a run whose row the transaction has locked, numbered up to `lastSeq`, with their events. */
-  async function insert(tx: Transaction, run: Run, facts: readonly Fact[], lastSeq: number): Promise<RunEntry[]> {
-    const at = new Date(clock.now())
-    const first = lastSeq - facts.length + 1
-    const written = facts.map(({ type, data }, index) => ({ seq: first + index, type, at, data: storableJson(data) }))
-    if (written.length > 0) await tx.insert(entries).values(written.map((entry, index) => ({ ...entry, runId: run.id, key: (facts[index] as Fact).key })))
-    for (const entry of written) await announce(tx, run, entry)
-    return written
-  }
-
   /** Publishes an entry's event, if it has one. */
   function announce(tx: Transaction, run: Run, { type, data }: Pick<RunEntry, 'type' | 'data'>): Promise<void> | undefined {
     const common = { runId: run.id, sessionKey: run.sessionKey, agent: run.spec.agent }
@@ -204,7 +193,6 @@ export function createRecords({ db, clock, lease, signal, publish, batch: openBa
   }
 
   return {
-    insert,
     announce,
     durably,
     leased,

@@ -22,10 +22,16 @@ export function toSession({ id, key, agent, title, model, channel, createdAt, up
   return { id, key, agent, title, model, channel, createdAt, updatedAt }
 }
 
+/** The row of a run, with what its session is called; or undefined. */
+export async function findRow(on: Database | Transaction, id: string): Promise<{ row: RunRow; key: string } | undefined> {
+  const [found] = await on.select({ row: runs, key: sessions.key }).from(runs).innerJoin(sessions, eq(sessions.id, runs.sessionId)).where(eq(runs.id, id))
+  return found
+}
+
 /** The run, or undefined. */
 export async function findRun(on: Database | Transaction, id: string): Promise<Run | undefined> {
-  const [found] = await on.select({ run: runs, key: sessions.key }).from(runs).innerJoin(sessions, eq(sessions.id, runs.sessionId)).where(eq(runs.id, id))
-  return found && toRun(found.run, found.key)
+  const found = await findRow(on, id)
+  return found && toRun(found.row, found.key)
 }
 
 /** The run, if the principal may see it. @throws GatewayError `not_found` */

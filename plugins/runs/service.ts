@@ -5,7 +5,6 @@ import type { Run, RunFilter, RunMode, RunSubmission, Runs } from './contract.ts
 import type { Endings } from './ending.ts'
 import type { Executor } from './executor.ts'
 import type { Hub } from './hub.ts'
-import type { Records } from './record.ts'
 import { maxEntries, ownRun, readEntries, toRun, toSession } from './rows.ts'
 import { activeStates, isOver, runs, sessions as sessionTable } from './schema.ts'
 import { activeRuns, type Sessions, unknownSession } from './sessions.ts'
@@ -15,7 +14,6 @@ import { steer } from './submit.ts'
 export interface ServiceOptions {
   readonly db: Database
   readonly clock: Clock
-  readonly records: Records
   readonly endings: Endings
   readonly executor: Executor
   readonly sessions: Sessions
@@ -35,7 +33,7 @@ const batch = 500
 
 /** Makes it. */
 export function createService(options: ServiceOptions): Runs {
-  const { db, records, endings, executor, sessions, hub, forget, submit, watch, tell } = options
+  const { db, clock, endings, executor, sessions, hub, forget, submit, watch, tell } = options
 
   async function cancelOne(id: string, reason: string): Promise<boolean> {
     const wasHere = await executor.cancel(id, reason, grace)
@@ -197,7 +195,7 @@ export function createService(options: ServiceOptions): Runs {
 
   async function hear(tx: Transaction, id: string, principal: Principal, text: string): Promise<Run | undefined> {
     const run = await ownRun(tx, id, principal)
-    if (!(await steer(tx, run, text, records))) return undefined
+    if (!(await steer(tx, run, text, new Date(clock.now())))) return undefined
     await sessions.say(tx, run.sessionId, id, text)
     return run
   }

@@ -87,14 +87,13 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
     },
 
     async owners(limit: number): Promise<SessionOwner[]> {
-      const latest = sql<string>`max(${sessions.updatedAt})`
-      const rows = await db
-        .select({ principal: sessions.principal, sessions: sql<number>`count(*)::int`, latest })
+      const latestAt = sql`max(${sessions.updatedAt})`.mapWith(sessions.updatedAt)
+      return db
+        .select({ principal: sessions.principal, sessions: sql<number>`count(*)::int`, latestAt })
         .from(sessions)
         .groupBy(sessions.principal)
-        .orderBy(desc(latest))
+        .orderBy(desc(latestAt))
         .limit(limit)
-      return rows.map(({ latest, ...owner }) => ({ ...owner, latestAt: new Date(latest) }))
     },
 
     async messages(

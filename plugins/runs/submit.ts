@@ -9,7 +9,7 @@ import type { RunsConfig } from './config.ts'
 import { type AgentSource, type Run, type RunEntry, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
 import type { HeldRun, PublishRunEvent, Records } from './record.ts'
 import { findRun, ownRun } from './rows.ts'
-import { activeStates, runs, type SessionRow } from './schema.ts'
+import { activeStates, entries, runs, type SessionRow } from './schema.ts'
 import { keepable, type Sessions, titleOf, unknownSession } from './sessions.ts'
 
 /** What it works with. */
@@ -94,15 +94,8 @@ export function createSubmit(options: SubmitOptions) {
       ...{ idempotencyKey: idempotency?.key, requestHash: idempotency?.hash },
     }
     const session = {
-      ...{
-        id: newSession,
-        key: run.sessionKey,
-        isId: submission.sessionKey?.startsWith('sess_') === true,
-        title: titleOf(input.text),
-        channel,
-        ttl: spec.sessionTtl,
-      },
-      maxMessages: config.maxMessages,
+      ...{ id: newSession, key: run.sessionKey, isId: submission.sessionKey?.startsWith('sess_') === true },
+      ...{ title: titleOf(input.text), channel, ttl: spec.sessionTtl, maxMessages: config.maxMessages },
     }
     const { images = [] } = input
     const kept = images.length > 0 ? JSON.stringify(keepable(images, config.maxImages)) : null
@@ -152,20 +145,10 @@ export function createSubmit(options: SubmitOptions) {
     const [{ spec, session }, parent] = [await specOf(submission), await parentOf(submission)]
     const newSession = `sess_${randomBytes(9).toString('hex')}`
     const draft: Run = {
-      ...{
-        id: `run_${randomBytes(12).toString('hex')}`,
-        state: 'queued',
-        principal,
-        parentId: parent?.id ?? null,
-        depth: parent ? parent.depth + 1 : 0,
-        priority,
-      },
-      ...{
-        sessionId: session?.id ?? newSession,
-        sessionKey: session?.key ?? submission.sessionKey ?? newSession,
-        model: spec.model,
-        isInteractive: interactive !== undefined,
-      },
+      id: `run_${randomBytes(12).toString('hex')}`,
+      ...{ state: 'queued', principal, priority, model: spec.model, isInteractive: interactive !== undefined },
+      ...{ parentId: parent?.id ?? null, depth: parent ? parent.depth + 1 : 0 },
+      ...{ sessionId: session?.id ?? newSession, sessionKey: session?.key ?? submission.sessionKey ?? newSession },
       ...{ spec: storableJson(spec), input: storableJson(input), metadata: storableJson(metadata), result: null, finishReason: null, error: null, steps: 0 },
       ...{ usage: { inputTokens: 0, outputTokens: 0, cost: null }, createdAt: new Date(clock.now()), startedAt: null, endedAt: null },
     }
@@ -228,13 +211,14 @@ function refuseBadImage(url: string): void {
 class Taken extends Error {}
 
 /** Appends a message to a run that is not over; its holder hears it before its next model call. */
-export async function steer(tx: Transaction, run: Run, text: string, records: Records): Promise<boolean> {
+export async function steer(tx: Transaction, { id }: Run, text: string, at: Date): Promise<boolean> {
   const [row] = await tx
     .update(runs)
     .set({ lastSeq: sql`${runs.lastSeq} + 1` })
-    .where(and(eq(runs.id, run.id), inArray(runs.state, [...activeStates])))
+    .where(and(eq(runs.id, id), inArray(runs.state, [...activeStates])))
     .returning({ lastSeq: runs.lastSeq })
   if (!row) return false
-  await records.insert(tx, run, [{ key: `message:${randomBytes(9).toString('hex')}`, type: 'message', data: { text } }], row.lastSeq)
+  const key = `message:${randomBytes(9).toString('hex')}`
+  await tx.insert(entries).values({ runId: id, seq: row.lastSeq, key, type: 'message', data: { text: storable(text) }, at })
   return true
 }

@@ -54,16 +54,20 @@ export function offeredTools(registry: ToolRegistry, names: readonly string[]): 
   return registry.list().filter((tool) => tool.risk !== 'forbidden' && isOffered(tool))
 }
 
+function endedCalls({ entries }: HeldRun): ReadonlySet<unknown> {
+  return new Set(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => data.call))
+}
+
 /** Calls of the latest answers that have no result yet. */
-export function openCalls({ entries }: HeldRun): AskedCall[] {
-  const done = new Set(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => data.call))
-  return entries.flatMap(({ type, data }) => (type === 'model_call' ? (data.calls as AskedCall[]).filter(({ call }) => !done.has(call)) : []))
+export function openCalls(held: HeldRun): AskedCall[] {
+  const done = endedCalls(held)
+  return held.entries.flatMap(({ type, data }) => (type === 'model_call' ? (data.calls as AskedCall[]).filter(({ call }) => !done.has(call)) : []))
 }
 
 /** A tool is at work that is not to be called twice. */
-export function isAtTool(registry: ToolRegistry, { entries }: HeldRun): boolean {
-  const done = new Set(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => data.call))
-  const names = new Set(entries.filter(({ type, data }) => type === 'tool_call' && !done.has(data.call)).map(({ data }) => data.tool))
+export function isAtTool(registry: ToolRegistry, held: HeldRun): boolean {
+  const done = endedCalls(held)
+  const names = new Set(held.entries.filter(({ type, data }) => type === 'tool_call' && !done.has(data.call)).map(({ data }) => data.tool))
   return names.size > 0 && registry.list().some(({ name, idempotent }) => !idempotent && names.has(name))
 }
 

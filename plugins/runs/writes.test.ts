@@ -8,25 +8,14 @@ import { startPostgres, type TestPostgres } from '../../test/fixtures/postgres.t
 import { ann, noteTool, type RunsGateway, startRunsGateway } from '../../test/fixtures/runs.ts'
 import { databases } from '../../test/fixtures/stores.ts'
 
-/** What happens in the middle. */
-const hooks: { model?: (call: number) => void; tool?: () => void } = {}
 const noted: string[] = []
 const calls = { model: 0 }
 
 /** One tool call, then the answer. */
 const script = ({ body }: ScriptedCall) => {
   calls.model++
-  hooks.model?.(calls.model)
   const { messages } = body as { messages: { role: string }[] }
   return messages.at(-1)?.role === 'tool' ? { text: 'done' } : { toolCalls: [{ name: 'note', arguments: { text: 'x' } }] }
-}
-const tool = noteTool(noted)
-const watched = {
-  ...tool,
-  run: (...given: Parameters<typeof tool.run>) => {
-    hooks.tool?.()
-    return tool.run(...given)
-  },
 }
 
 describe.each(databases)('on %s', (database) => {
@@ -34,7 +23,7 @@ describe.each(databases)('on %s', (database) => {
   let house: RunsGateway
   beforeAll(async () => {
     postgres = database === 'postgres' ? await startPostgres() : undefined
-    house = await startRunsGateway({ databaseUrl: await postgres?.newDatabase(), config: 'lease = 1000', tools: [watched], provider: { script } })
+    house = await startRunsGateway({ databaseUrl: await postgres?.newDatabase(), config: 'lease = 1000', tools: [noteTool(noted)], provider: { script } })
     await house.db.execute(sql`create sequence written`)
     await house.db.execute(sql`
       create function fail_at() returns trigger language plpgsql as $$
@@ -48,7 +37,6 @@ describe.each(databases)('on %s', (database) => {
     await postgres?.stop()
   })
   beforeEach(() => {
-    Object.assign(hooks, { model: undefined, tool: undefined })
     noted.length = 0
     calls.model = 0
   })

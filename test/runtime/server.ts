@@ -2,16 +2,15 @@
 import { type AuthMethod, contextOf, guard, open, rpc, signed, t } from 'portico'
 import { encodeSse, sseHeaders } from 'portico/plugins/events'
 import { compilePlugin } from '../../kernel/http/compile.ts'
-import { Http } from '../../kernel/http/http.ts'
+import { Http, type HttpOptions } from '../../kernel/http/http.ts'
 import { assembleTable } from '../../kernel/http/table.ts'
 import { currentRuntime } from '../../kernel/runtime/index.ts'
-import { CachingGatekeeper } from '../../plugins/auth/gatekeeper.ts'
-import { createAnswerWatch } from '../../plugins/diagnostics/watched.ts'
-import { OriginDoor } from '../../plugins/door/door.ts'
 import { createStreamLimit } from '../../plugins/limits/limits.ts'
 import { socketHooks, upgrade } from '../../plugins/sockets/live-socket.ts'
+import { furnish } from '../fixtures/http.ts'
 
 const notes: string[] = []
+const onError: HttpOptions['onError'] = (plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`)
 const streams = createStreamLimit()
 const runtime = await currentRuntime()
 const http = new Http({
@@ -24,7 +23,7 @@ const http = new Http({
   streamLimits: () => [streams],
   clock: { now: Date.now, sleep: async () => {} },
   boundToLoopback: true,
-  onError: (plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`),
+  onError,
 })
 
 const authMethods: AuthMethod[] = [
@@ -38,9 +37,7 @@ const authMethods: AuthMethod[] = [
           : null,
   },
 ]
-http.door = new OriginDoor()
-http.answers = createAnswerWatch((plugin, what, error) => notes.push(`${plugin} ${what}: ${error instanceof Error ? error.message : error}`))
-http.gatekeeper = new CachingGatekeeper({ authMethods: () => authMethods, now: Date.now })
+furnish(http, { authMethods: () => authMethods, now: Date.now, onError })
 
 const { compiled, problems } = await compilePlugin(
   'fixture',
