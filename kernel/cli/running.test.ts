@@ -22,7 +22,7 @@ describe('the files for commands beside the gateway', () => {
   test('are for their owner alone, and go with it', () =>
     inFolder(async (folder) => {
       const { token } = createLocalAccess({})
-      const remove = await writeRunFiles(folder, run, token)
+      const remove = writeRunFiles(folder, run, token)
       for (const name of names) expect((await stat(join(folder, name))).mode & 0o777).toBe(0o600)
       expect((await readFile(join(folder, 'cli.token'), 'utf8')).trim()).toBe(token)
       await remove()
@@ -36,7 +36,7 @@ describe('the files for commands beside the gateway', () => {
       await symlink(victim, join(folder, draft('run.json')))
       await symlink(victim, join(folder, 'run.json'))
       await writeFile(join(folder, draft('cli.token')), 'readable by all', { mode: 0o666 })
-      await writeRunFiles(folder, run, createLocalAccess({}).token)
+      writeRunFiles(folder, run, createLocalAccess({}).token)
       expect(await readFile(victim, 'utf8')).toBe('untouched')
       for (const name of names) {
         const { mode } = await stat(join(folder, name))

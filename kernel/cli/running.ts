@@ -1,7 +1,7 @@
 /** What `portico start` leaves in the data folder for commands beside it, and how they find it: `run.json`, and `cli.token`, its local bearer. */
 import { X509Certificate } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** What the gateway shows who connects: the file that it was read from and may be renewed in, and what it was at the start. */
@@ -29,15 +29,15 @@ export interface RunFile {
   readonly certificate: Certificate | null
 }
 
-/** Writes both files, mode 0600, each by rename; returns their removal. */
-export async function writeRunFiles(dataDir: string, run: RunFile, token: string): Promise<() => Promise<void>> {
+/** Writes both files, mode 0600, each by rename, before anything else runs: who waits for them waits for no plugin. Returns their removal. */
+export function writeRunFiles(dataDir: string, run: RunFile, token: string): () => Promise<void> {
   const files = { 'cli.token': `${token}\n`, 'run.json': `${JSON.stringify(run, null, 2)}\n` }
   for (const [name, content] of Object.entries(files)) {
     const draft = join(dataDir, `.${name}.${process.pid}`)
     // What lies there is a dead process's, or a trap: a link is not followed, a file of another mode not filled.
-    await rm(draft, { force: true })
-    await writeFile(draft, content, { mode: 0o600, flag: 'wx' })
-    await rename(draft, join(dataDir, name))
+    rmSync(draft, { force: true })
+    writeFileSync(draft, content, { mode: 0o600, flag: 'wx' })
+    renameSync(draft, join(dataDir, name))
   }
   return async () => {
     for (const name of Object.keys(files)) await rm(join(dataDir, name), { force: true })

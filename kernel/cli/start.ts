@@ -66,7 +66,7 @@ async function run(context: KernelCommandContext): Promise<number> {
       ...{ url: `${gateway.url}`, pid: process.pid, startedAt: new Date(startedAt).toISOString(), socket: gateway.socketPath },
       certificate: tls ? certificateOf(tls.cert) : null,
     }
-    const removeRunFiles = await writeRunFiles(gateway.dataDir, run, token)
+    const removeRunFiles = writeRunFiles(gateway.dataDir, run, token)
     try {
       const { url, dataDir } = gateway
       const facts = { url, pid: run.pid, version, runtime, dataDir, config: config().file, models: await modelsOf(gateway, token) }

@@ -93,7 +93,6 @@ async function compileGroup(plugin: string, { access, build, options }: RouteGro
     if (!isParserAsked && asked.body !== undefined && method !== 'GET' && method !== 'HEAD') asked.parse = [{ fn: 'json' }]
     routes.push({ group, method, template: path || '/', takesJson: !isParserAsked && (access.kind !== 'signed' || asked.body !== undefined) })
   }
-  shell.compile()
   return group
 }
 

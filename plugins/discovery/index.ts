@@ -29,21 +29,18 @@ export default definePlugin({
   setup(ctx) {
     const { models } = ctx.services
     models.expect(kinds.map(({ id }) => id))
-    let ended: Promise<void> | undefined
+    // Its own: what another set-up of this plugin found, which is about to be replaced, is withdrawn by that one.
+    const source = Symbol(ctx.id)
+    const { intervalSeconds, ports } = ctx.config
+    // The first look is beside the other set-ups.
+    const { first, ended } = startFinder({
+      ...{ clock: ctx.clock, log: ctx.log, signal: ctx.signal, intervalMs: intervalSeconds * 1_000, ports },
+      offer: (providers) => models.offer(source, providers),
+    })
     ctx.defer(async () => {
       await ended
-      models.offer(ctx.id, [])
+      models.offer(source, [])
     })
-    return {
-      async ready() {
-        const { intervalSeconds, ports } = ctx.config
-        const finder = startFinder({
-          ...{ clock: ctx.clock, log: ctx.log, signal: ctx.signal, intervalMs: intervalSeconds * 1_000, ports },
-          offer: (providers) => models.offer(ctx.id, providers),
-        })
-        ended = finder.ended
-        await Promise.race([finder.first, ctx.clock.sleep(firstLookMs, ctx.signal).catch(() => undefined)])
-      },
-    }
+    return { ready: () => Promise.race([first, ctx.clock.sleep(firstLookMs, ctx.signal).catch(() => undefined)]) }
   },
 })

@@ -56,7 +56,10 @@ export function createEventLog({ retention, periods, report, ...given }: EventLo
     head: () => tail.head,
     lastId: async () => (await readHead(pool)).head,
     // At the end of the log, what is under the tail's floor and missing was trimmed.
-    read: (position, filter) => tail.page(position) ?? readLog(pool, position, { ...filter, end: tail.floor }),
+    async read(position, filter) {
+      if (position < tail.floor) await pump.preloaded()
+      return tail.page(position) ?? readLog(pool, position, { ...filter, end: tail.floor })
+    },
     newest: (limit, filter) => readNewest(pool, limit, filter),
     batch: batches.open,
     async stop() {

@@ -48,11 +48,11 @@ export async function readNewest(pool: pg.Pool, limit: number, { types, principa
   return rows.map(toLogged)
 }
 
-/** The newest events, oldest first: at most so many and, but for one, so many characters. By statements that even a database which has just been opened answers at once. */
-export async function readTail(pool: pg.Pool, most: number, size: number): Promise<readonly LoggedEvent[]> {
+/** The newest events up to `last`, oldest first: at most so many and, but for one, so many characters. */
+export async function readTail(pool: pg.Pool, last: bigint, most: number, size: number): Promise<readonly LoggedEvent[]> {
   const { rows: sizes } = await pool.query<{ id: string; size: number }>(
-    'select id, octet_length(data) as size from event_log_events order by id desc limit $1',
-    [most],
+    'select id, octet_length(data) as size from event_log_events where id <= $1 order by id desc limit $2',
+    [String(last), most],
   )
   let [first, sum]: [string | undefined, number] = [undefined, 0]
   for (const row of sizes) {
@@ -61,7 +61,7 @@ export async function readTail(pool: pg.Pool, most: number, size: number): Promi
     first = row.id
   }
   if (first === undefined) return []
-  const { rows } = await pool.query<LogRow>('select * from event_log_events where id >= $1 order by id', [first])
+  const { rows } = await pool.query<LogRow>('select * from event_log_events where id between $1 and $2 order by id', [first, String(last)])
   return rows.map(toLogged)
 }
 

@@ -30,6 +30,7 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
   const look = { outbox: false, log: false }
   let inserting: Promise<void> | undefined
   let moving: Promise<void> | undefined
+  let preloading: Promise<void> | undefined
   let started = false
   /** The highest id that any process has told of. */
   let heard = 0n
@@ -106,13 +107,10 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
     if (turn.length > 0) deliver(turn)
   }
 
-  /** True = rows wait in the outbox. */
-  async function load(): Promise<boolean> {
-    const { head, waiting } = await readHead(pool)
-    const newest = await readTail(pool, preloadRows, batchSize)
-    tail.reset(newest[0] ? newest[0].id - 1n : head)
-    for (const event of newest) tail.push(event)
-    return waiting
+  /** Loads what was in the log before the start, for those who read behind the tail. */
+  async function preload(): Promise<void> {
+    const { floor } = tail
+    tail.extend(floor, await readTail(pool, floor, preloadRows, batchSize))
   }
 
   async function lookAtDatabase(): Promise<void> {
@@ -162,7 +160,14 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
     /** There are rows in the outbox that others have written and committed. */
     wake: () => wake('outbox'),
 
-    /** Listens, loads the tail, and appends what a crash left. */
+    /** Settles when the end of what was there before the start is in the tail. The first who reads there asks: after a start all readers come back at once. */
+    preloaded: () =>
+      (preloading ??= preload().catch(() => {
+        // The next reader tries again; this one reads the log.
+        preloading = undefined
+      })),
+
+    /** Listens, and appends what a crash left. */
     async start(): Promise<void> {
       const hear = (payload: string) => {
         // Without a payload notifications may have been missed.
@@ -173,7 +178,8 @@ export function createPump({ database, log, tail, periods }: LogParts, deliver: 
       }
       const listening = startListening(database, 'event_log', hear, log)
       stopListening = () => listening.then((stop) => stop())
-      const [waiting] = await Promise.all([load(), listening])
+      const [{ head, waiting }] = await Promise.all([readHead(pool), listening])
+      tail.reset(head)
       started = true
       // What another process appended while these were under way was told to nobody.
       if (database.kind === 'postgres') wake('log')

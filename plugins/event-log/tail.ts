@@ -35,6 +35,15 @@ export class Tail {
     }
   }
 
+  /** Adds what lies right under the floor, which `older` ends with; nothing, when the floor has risen meanwhile. */
+  extend(floor: bigint, older: readonly LoggedEvent[]): void {
+    const [oldest] = older
+    if (this.floor !== floor || !oldest) return
+    this.#events.unshift(...older)
+    this.floor = oldest.id - 1n
+    for (const { json } of older) this.size += json.length
+  }
+
   /** A page of the events after `position`; null when it lies under `floor`. */
   page(position: bigint): LogPage | null {
     if (position < this.floor) return null

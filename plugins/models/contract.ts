@@ -156,10 +156,10 @@ export interface Models {
   languageModel(target: ModelTarget): unknown
   providers(): readonly ProviderStatus[]
   /**
-   * Providers that come and go: those of this source (a plugin's id) are these from now on. A change is another object. One whose id is taken, by the config
-   * or by a plugin, is not taken.
+   * Providers that come and go: those of this source (one for each set-up that offers, such as `Symbol(ctx.id)`) are these from now on. A change is another
+   * object. One whose id is taken, by the config, a plugin or a source that was there before, is not taken until that one is gone.
    */
-  offer(source: string, providers: readonly ModelProvider[]): void
+  offer(source: symbol, providers: readonly ModelProvider[]): void
   /** Ids that may come by `offer` one day: aliases may name them before. To be called in `setup`. */
   expect(ids: readonly string[]): void
   readonly prices: {

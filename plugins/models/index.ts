@@ -31,7 +31,7 @@ export default definePlugin({
     let seen: readonly ModelProvider[] | null = null
     let all: readonly ModelProvider[] = []
     const expected: string[] = []
-    const offered = new Map<string, readonly ModelProvider[]>()
+    const offered = new Map<symbol, readonly ModelProvider[]>()
     const providers = () => {
       const live = ctx.items(modelProviders)
       if (live !== seen) {
@@ -72,8 +72,9 @@ export default definePlugin({
     /** ms since the epoch when it went. */
     const gone = new Map<string, number>()
     /** Tells of those that went, and of those that came back. */
-    const offer = (source: string, next: readonly ModelProvider[]) => {
-      offered.set(source, next)
+    const offer = (source: symbol, next: readonly ModelProvider[]) => {
+      if (next.length > 0) offered.set(source, next)
+      else offered.delete(source)
       seen = null
       const now = ctx.clock.now()
       for (const { id, down } of providers().filter((provider) => next.includes(provider))) {

@@ -56,8 +56,10 @@ export default definePlugin({
     }
     return {
       routes: [settingsRoutes(kernel), settingsWrites(kernel, writer)],
-      async ready() {
-        await writer.keep().catch((error: unknown) => ctx.log.warn('The running config could not be kept as the last good one', { error }))
+      ready() {
+        // The start does not wait for it, the stop does.
+        const kept = writer.keep().catch((error: unknown) => ctx.log.warn('The running config could not be kept as the last good one', { error }))
+        ctx.defer(() => kept)
         if (ctx.config.watchMs > 0) void watch()
       },
     }
