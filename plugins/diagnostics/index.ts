@@ -1,10 +1,13 @@
 /** The plugin `diagnostics`: says who blocked the event loop or threw what nobody caught, and what is wrong with an installation. */
 import { answerWatch, definePlugin, kernel, statSources, t } from 'portico'
 import { createBlame } from './blame.ts'
-import { startSampler } from './sampler.ts'
+import { type Sampler, startSampler } from './sampler.ts'
 import { catchUncaught } from './uncaught.ts'
 import { startWatchdog } from './watchdog.ts'
 import { createAnswerWatch } from './watched.ts'
+
+/** ms after the start in which nobody is named yet: beginning to sample takes Deno a fifth of a second. */
+const settlingMs = 1_000
 
 export default definePlugin({
   id: 'diagnostics',
@@ -22,22 +25,27 @@ export default definePlugin({
   setup(ctx) {
     const { kernel } = ctx.services
     const counters = { 'loop.blocked': 0, 'loop.blocked.milliseconds': 0 }
-    ctx.add(statSources, () => ({ gauges: {}, counters }))
+    let sampler: Sampler | null = null
+    ctx.add(statSources, () => ({ gauges: { 'loop.sampled': sampler ? 1 : 0 }, counters }))
     const blame = () => createBlame(kernel.plugins().flatMap(({ id, file }) => (file === undefined ? [] : [{ plugin: id, file }])))
     const { endProcess, report } = kernel
     if (endProcess) ctx.defer(catchUncaught({ blame: (error) => blame().ofError(error), report, endProcess }))
     return {
       services: { answerWatch: createAnswerWatch(report) },
-      async ready() {
-        const sampler = ctx.config.sample
-          ? await startSampler().catch((error: unknown) => {
-              ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
-              return null
-            })
-          : null
-        if (sampler) ctx.defer(() => sampler.stop())
+      ready() {
+        const { blockedMs, sample } = ctx.config
+        const sampling = sample ? ctx.clock.sleep(settlingMs, ctx.signal).then(startSampler) : Promise.resolve(null)
+        const started = sampling.then(
+          (made) => {
+            sampler = made
+          },
+          (error: unknown) => {
+            if (!ctx.signal.aborted) ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
+          },
+        )
+        ctx.defer(() => started.then(() => sampler?.stop()))
         const stop = startWatchdog({
-          ...{ thresholdMs: ctx.config.blockedMs, sampler },
+          ...{ thresholdMs: blockedMs, sampler: () => sampler },
           blame: (files) => blame().of(files),
           onBlocked(plugin, ms, place) {
             counters['loop.blocked']++

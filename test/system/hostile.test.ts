@@ -144,6 +144,7 @@ describe.each(runtimes)('hostile plugins, on %s', (runtime) => {
   })
 
   test('a loop that blocks for a second is named afterwards', async () => {
+    await until(async () => (await (await gateway.fetch('/metrics')).text()).includes('portico_loop_sampled 1'))
     for (const path of ['/hostile/block', '/hostile/block-later']) {
       const seen = gateway.stderr.length
       await answer(path)
