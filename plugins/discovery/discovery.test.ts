@@ -68,6 +68,16 @@ test('one that appears is found; one that goes is marked down, without a warning
   expect((await say(gateway, 'ollama/qwen3')).status).toBe(200)
 })
 
+test('what is found stays found when the plugin is set up anew', async () => {
+  const { port } = await serve('ollama', 0, ['llama3.2'])
+  await using gateway = await start({ ollama: port })
+  await until(async () => (await names(gateway)).includes('ollama/llama3.2'))
+  expect((await gateway.gateway.kernel.reload({ restart: ['discovery'] })).restarted).toEqual(['discovery'])
+  await gateway.events.waitFor('plugin:stopped')
+  await until(async () => (await names(gateway)).includes('ollama/llama3.2'))
+  expect((await say(gateway, 'ollama/llama3.2')).status).toBe(200)
+})
+
 test('an alias may name a model of one that is not there yet', async () => {
   const later = await startModelServer('ollama', 0, ['llama3.2'])
   await later.stop()

@@ -102,6 +102,28 @@ describe.each(['postgres', 'pglite'] as const)('on %s', (kind) => {
     expect(BigInt(rows[0].trimmed)).toBe(week + 50n)
   })
 
+  test('what was there before a start is read when the first reader asks for it, once for all', async () => {
+    await using before = await start()
+    await write(before.bus, 30)
+    await until(() => before.bus.stats().gauges['bus.tail.events'] === 30)
+    const [oldest] = await before.bus.readEvents({ principal: root, limit: 30 }).then((events) => events.toReversed())
+    await before.stop()
+    await using node = await start()
+    expect(node.bus.stats().gauges['bus.tail.events']).toBe(0)
+    const readers = Array.from({ length: 20 }, () => new StreamReader(node.bus, { since: oldest?.id }))
+    await write(node.bus, 1, 30)
+    for (const reader of readers) {
+      const seen: number[] = []
+      while (seen.at(-1) !== 30) {
+        const frame = await reader.next()
+        if (frame?.event === 'note:written') seen.push(frame.data.n ?? frame.data.data.n)
+      }
+      expect(seen).toEqual(Array.from({ length: 30 }, (_, n) => n + 1))
+      await reader.cancel()
+    }
+    expect(node.bus.stats().gauges['bus.tail.events']).toBe(31)
+  })
+
   test('what a crash left in the outbox is appended at the start', async () => {
     await store().pool.query(
       `insert into event_log_outbox (uid, type, source, time, data) values ('6f1d7c4e-3c55-4b0e-9a39-8a6f6cf7f6aa', 'note:written', 'notes', now(), '{"n":42}')`,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'bun:test'
 import manifest from '../../package.json'
 import { barrels, importCycles, importViolations, rooms } from './imports.ts'
-import { importsOf, isTest, lex, linesOfCode, projectFiles, report } from './source.ts'
+import { importsOf, isTest, lex, linesOfCode, packageOf, projectFiles, report, resolveFrom } from './source.ts'
 
 const packages = { runtime: new Set(Object.keys(manifest.dependencies)), dev: new Set(Object.keys(manifest.devDependencies)) }
 const files = projectFiles().filter((file) => /^(kernel|plugins|channels|test)\//.test(file.path))
@@ -23,6 +23,28 @@ describe('imports', () => {
       .flatMap(({ path, text }) => importsOf(text).flatMap((entry) => (/^(@ai-sdk\/|ai$|ajv|diff$|re2js$)/.test(entry.specifier) ? [{ path, ...entry }] : [])))
     expect(found.length).toBeGreaterThan(3)
     expect(found.filter(({ kind, types }) => kind !== 'dynamic' && !types)).toEqual([])
+  })
+
+  test('that a start waits for are of few packages: whatever else there is waits until it is needed', () => {
+    const byPath = new Map(files.map((file) => [file.path, file]))
+    const seen = new Set<string>()
+    const packages = new Set<string>()
+    const visit = (path: string) => {
+      const file = byPath.get(path)
+      if (!file || seen.has(path)) return
+      seen.add(path)
+      for (const { specifier, kind, types } of importsOf(file.text)) {
+        if (kind === 'dynamic' || types || specifier.startsWith('node:')) continue
+        if (specifier.startsWith('.')) visit(resolveFrom(path, specifier))
+        else if (specifier === 'portico') visit('kernel/contract/index.ts')
+        else if (specifier.startsWith('portico/')) visit(`${specifier.slice('portico/'.length)}/contract.ts`)
+        else packages.add(packageOf(specifier))
+      }
+    }
+    const begun = ['kernel/cli/main.ts', 'kernel/cli/start.ts', 'kernel/boot/start.ts', 'kernel/cli/log.ts', 'plugins/builtins.ts']
+    for (const path of [...begun, ...[...byPath.keys()].filter((path) => /^plugins\/[^/]+\/index\.ts$/.test(path))]) visit(path)
+    expect(seen.size).toBeGreaterThan(200)
+    expect([...packages].sort()).toEqual(['@logtape/logtape', '@sinclair/typebox', 'drizzle-orm', 'elysia', 'exsolve', 'pg', 'smol-toml'])
   })
 
   test('make no ring, and no barrel but the public entries', () => {
