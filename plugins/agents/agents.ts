@@ -138,7 +138,7 @@ export function createAgents({ db, clock, configured, publish }: AgentsOptions) 
 }
 
 /** What there is when nobody says otherwise: all of it as `[runs]` has it. */
-const builtIn: Agent = { id: 'default', source: 'config', description: 'Made of [runs]', fallbacks: [], instructions: '', tools: [], subAgents: [] }
+export const builtIn: Agent = { id: 'default', source: 'config', description: 'Made of [runs]', fallbacks: [], instructions: '', tools: [], subAgents: [] }
 
 /** Agents as runs take them. What an agent does not say, `preset`, the agent of `[runs]`, does. */
 export function toSource(find: (id: string) => Promise<Agent | undefined>): AgentSource {

@@ -1,8 +1,10 @@
 /** The plugin `agents`: named configurations of model, instructions, tools and limits, from the config and by the API; agents that call agents. */
 import { definePlugin, GatewayError, nearestName, t } from 'portico'
+import { models } from 'portico/plugins/models'
 import { agentSources, runListeners, runs } from 'portico/plugins/runs'
 import { tools } from 'portico/plugins/tools'
 import { createAgents, toSource } from './agents.ts'
+import { createAgentProvider } from './as-model.ts'
 import { callAgent, childrenOf, spawnEvents } from './call-agent.ts'
 import * as contract from './contract.ts'
 import { changeRoutes, readRoutes } from './routes.ts'
@@ -19,7 +21,7 @@ export default definePlugin({
     list: t.Record(contract.agentId, contract.agentSpec, { default: {}, description: 'Agents by id: [agents.list.NAME]' }),
   }),
   events: [contract.agentAdded, contract.agentRemoved, ...spawnEvents],
-  requires: { runs },
+  requires: { runs, models },
   provides: { agents: contract.agents },
   adds: [agentSources, runListeners, tools],
   paths: ['/api/agents'],
@@ -31,12 +33,22 @@ export default definePlugin({
     let configured: Configured = ctx.config.list
     refuseUnknown(configured)
     const agents = createAgents({ db: ctx.db, clock: ctx.clock, publish: ctx.publish, configured: () => configured })
-    for (const ref of [contract.agentAdded, contract.agentRemoved]) ctx.on(ref, agents.changed)
+    const source = Symbol(ctx.id)
+    // Another object each time: the list is asked for anew.
+    const offer = () => ctx.services.models.offer(source, [createAgentProvider({ agents, runs: ctx.services.runs })])
+    ctx.services.models.expect(['agent'])
+    ctx.defer(() => ctx.services.models.offer(source, []))
+    for (const ref of [contract.agentAdded, contract.agentRemoved])
+      ctx.on(ref, () => {
+        agents.changed()
+        offer()
+      })
     ctx.add(agentSources, toSource(agents.find))
     ctx.add(tools, callAgent({ runs: ctx.services.runs, publish: ctx.publish, find: agents.find }))
     ctx.add(runListeners, childrenOf(ctx.publish))
     return {
       services: { agents },
+      ready: offer,
       routes: [readRoutes(agents), changeRoutes(agents)],
       async reconfigure({ list }) {
         refuseUnknown(list)

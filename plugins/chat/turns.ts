@@ -1,7 +1,7 @@
 /** A turn: a run that somebody waits for, its answer in pieces as it comes. What is said is kept by `runs`. */
-import { errorTable, GatewayError, type PluginContext, type Principal } from 'portico'
+import type { PluginContext, Principal } from 'portico'
 import { beginning } from 'portico/plugins/database'
-import type { Run, RunListener, Runs } from 'portico/plugins/runs'
+import { type Run, type RunListener, type Runs, wholeRun } from 'portico/plugins/runs'
 import { messageReceived, messageSent } from './contract.ts'
 
 /** The event types this plugin owns. */
@@ -58,17 +58,16 @@ export interface TurnsOptions {
 const previewLength = 200
 
 /** Makes it. */
-export function createTurns({ runs, publish, model: preset, system }: TurnsOptions): Turns {
+export function createTurns({ runs, publish, model, system }: TurnsOptions): Turns {
+  const preset = { model, instructions: system }
   return {
     async begin(message, principal, request) {
       const { message: text, images = [], agentId: agent, sessionKey, channelId, model } = message
       const context = typeof message.context === 'string' ? [message.context] : message.context
       const leaving = new AbortController()
-      const isDefault = agent === undefined || agent === 'default'
       const run = await runs.submit({
         ...{ principal, agent, sessionKey, channel: channelId, input: { text, images, context }, metadata: { chat: channelId } },
-        override: { model, ...(isDefault && system !== undefined ? { instructions: system } : {}) },
-        ...(isDefault && preset !== undefined ? { preferredModel: preset } : {}),
+        ...{ override: { model }, preset },
         interactive: { signal: leaving.signal },
         announce: ({ sessionKey, model }, tx) =>
           publish(
@@ -118,9 +117,7 @@ export function answersOf(publish: TurnsOptions['publish']): RunListener {
   }
 }
 
-function toEnd({ id, state, result, finishReason, error, usage }: Run): TurnEnd {
-  if (state === 'completed') return { ...usage, text: result ?? '', finishReason: finishReason ?? 'stop' }
-  if (state !== 'failed' || !error) throw new GatewayError('conflict', `The run was ${state}; GET /v1/runs/${id} says more.`)
-  const code = Object.hasOwn(errorTable, error.code) ? (error.code as keyof typeof errorTable) : 'unprocessable'
-  throw new GatewayError(code, error.message, { retryAfter: error.retryAfter })
+function toEnd(run: Run): TurnEnd {
+  const { result, finishReason, usage } = wholeRun(run)
+  return { ...usage, text: result ?? '', finishReason: finishReason ?? 'stop' }
 }

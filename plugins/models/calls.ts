@@ -68,11 +68,11 @@ class Call implements WireCall {
   }
 
   /** Resolves when the head is there, and small bodies with it. */
-  async ask(ask: Ask, { body, model, headers, inOne = 0 }: WireCallRequest): Promise<this> {
+  async ask(ask: Ask, { body, model, headers, principal, inOne = 0 }: WireCallRequest): Promise<this> {
     const signal = this.#signal
     try {
       signal.throwIfAborted()
-      const response = await ask({ body, model, headers, signal })
+      const response = await ask({ body, model, headers, principal, signal })
       judge(response.status, this.#upstream, this.#began)
       this.status = response.status
       this.headers = response.headers

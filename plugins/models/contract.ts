@@ -1,5 +1,5 @@
 /** What other plugins may know of models: the service, the two slots providers come in by, the events, and the wire form. */
-import { defineEvent, defineService, defineSlot, type Logger, rpc, t } from 'portico'
+import { defineEvent, defineService, defineSlot, type Logger, type Principal, rpc, t } from 'portico'
 
 export { type LoadModel, overLanguageModel } from './language-model.ts'
 export { type ChatAnswer, type ChatResponseOptions, type ChatUsage, chatResponse, type ToolCall, wireError } from './wire.ts'
@@ -23,6 +23,8 @@ export interface WireRequest {
   readonly model: string
   /** Aborted when nobody waits for the answer any more, also while its body is being read: reject then. */
   readonly signal: AbortSignal
+  /** Who asks; absent = the gateway itself. */
+  readonly principal?: Principal
   /** The few headers of the client that concern the upstream: lower case. Never a credential. */
   readonly headers?: Readonly<Record<string, string>>
 }

@@ -9,7 +9,7 @@ const boolean = 'boolean' as const
 
 const tags = ['openai']
 const more = { additionalProperties: true }
-const model = { type: string, description: '`provider/model`, an alias, or the name of a model that only one provider has' }
+const model = { type: string, description: '`provider/model`, an alias, the name of a model that only one provider has, or `agent/<id>`: a run of that agent' }
 const json = (schema: object) => ({ content: { 'application/json': { schema } } })
 const listed = {
   type: object,

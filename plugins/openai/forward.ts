@@ -31,6 +31,7 @@ export async function forward(kind: 'chat' | 'embeddings', request: Request, { m
     provider,
     model,
     body: model === span.model ? body : replaceModel(body, span, model),
+    principal: context.principal,
     signal: context.signal,
     abort: (reason) => context.abort(reason),
     headers: pick(request.headers),

@@ -1,4 +1,4 @@
-/** The plugin `openai`: OpenAI's API for clients that speak it. Calls of models are forwarded; nothing here runs an agent. */
+/** The plugin `openai`: OpenAI's API for clients that speak it. Calls are forwarded to the provider of the model; agents have one too. */
 import { api, type DialectError, definePlugin, GatewayError, guard, rpc } from 'portico'
 import { models } from 'portico/plugins/models'
 import { docs } from './docs.ts'

@@ -3,6 +3,8 @@
 import { defineEvent, defineService, defineSlot, type Principal, rpc, type Transaction, t } from 'portico'
 import type { ApprovalKind } from 'portico/plugins/approvals'
 
+export { wholeRun } from './whole.ts'
+
 /** `completed`, `failed`, `cancelled` and `rejected` are ends. */
 export type RunState = 'queued' | 'running' | 'awaiting_approval' | 'completed' | 'failed' | 'cancelled' | 'rejected'
 
@@ -36,6 +38,8 @@ export interface RunInput {
   readonly images?: readonly string[]
   /** What the model is to know besides: goes with this run only. */
   readonly context?: readonly string[]
+  /** What was said before, of a caller that keeps the conversation itself: goes with this run only, behind what the session knows. */
+  readonly history?: readonly { readonly role: 'user' | 'assistant'; readonly text: string }[]
 }
 
 /** Why a run failed. */
@@ -91,11 +95,11 @@ export interface Run {
 /** What is to be run. */
 export interface RunSubmission {
   readonly principal: Principal
-  /** Default `default`. @see agentSources */
+  /** Default the session's, else `default`. @see agentSources */
   readonly agent?: string
-  /** Taken when neither `override` nor the session name a model. */
-  readonly preferredModel?: string
-  /** Of the agent's spec, for this run only. */
+  /** What the agent `default` is made of here, in the place of `[runs]`. */
+  readonly preset?: Partial<Pick<RunSpec, 'model' | 'instructions'>>
+  /** Of the agent's spec, for this run only. A model `agent/<id>` names the agent. */
   readonly override?: Partial<Omit<RunSpec, 'agent'>>
   readonly input: RunInput
   /** The caller's name of a session, or its id; absent = a new session. */

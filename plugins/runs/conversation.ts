@@ -17,7 +17,7 @@ export function toInstructions({ instructions }: RunSpec, { context = [] }: RunI
 
 /** All the messages of the next model call. */
 export function toMessages(before: readonly Said[], input: RunInput, entries: readonly RunEntry[]): ModelMessage[] {
-  const messages: ModelMessage[] = before.map(({ role, text }) => ({ role, content: text }))
+  const messages: ModelMessage[] = [...before, ...(input.history ?? [])].map(({ role, text }) => ({ role, content: text }))
   messages.push(toUserMessage(input))
   // Answers to the calls of one message stand together, in the order of the calls, whenever they came.
   const results = new Map(entries.filter(({ type }) => type === 'tool_result').map(({ data }) => [data.call as string, data]))

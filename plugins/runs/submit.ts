@@ -1,7 +1,7 @@
 /** How runs come in: the session, the run, its message and its event in one transaction; the same key twice gives the same run. */
 import { randomBytes } from 'node:crypto'
 import { and, eq, inArray, sql } from 'drizzle-orm'
-import { type Clock, type Database, GatewayError, type Principal, type Transaction } from 'portico'
+import { type Clock, type Database, GatewayError, type Transaction } from 'portico'
 import { callOf, storable, storableJson } from 'portico/plugins/database'
 import type { EventLog } from 'portico/plugins/event-log'
 import type { Models } from 'portico/plugins/models'
@@ -37,6 +37,8 @@ const maxDepth = 3
 /** What the function `runs_submit` refuses one run too many with. */
 const tooMany = 'PR429'
 const callSubmit = callOf('runs_submit')
+/** Models of this provider are agents. */
+const agentProvider = 'agent'
 // Names of models that do not chat.
 const mute = /embed|rerank|whisper|tts|moderation/i
 
@@ -46,7 +48,7 @@ export function createSubmit(options: SubmitOptions) {
 
   /** The first model that chats; the demo's only when there is no other. */
   async function anyModel(): Promise<string> {
-    const list = (await models.list()).filter(({ id }) => !mute.test(id))
+    const list = (await models.list()).filter(({ id, provider }) => !mute.test(id) && provider !== agentProvider)
     const found = list.find(({ provider }) => provider !== 'demo') ?? list[0]
     if (found) return found.id
     throw new GatewayError(
@@ -55,9 +57,9 @@ export function createSubmit(options: SubmitOptions) {
     )
   }
 
-  async function agentSpec(agent: string, principal: Principal): Promise<RunSpec | undefined> {
+  async function agentSpec(agent: string, { principal, preset: given = {} }: RunSubmission): Promise<RunSpec | undefined> {
     const { instructions, tools, maxSteps, timeout, model = '' } = config
-    const preset = { agent: 'default', model, fallbacks: [], instructions, tools, maxSteps, timeout }
+    const preset = { agent: 'default', model, fallbacks: [], instructions, tools, maxSteps, timeout, ...defined(given) }
     for (const source of agents()) {
       const found = await source.find(agent, principal, preset)
       if (found) return found
@@ -67,15 +69,16 @@ export function createSubmit(options: SubmitOptions) {
 
   /** The agent as it is now, with what this run has otherwise, its model known; and the session it goes on with. */
   async function specOf(submission: RunSubmission): Promise<{ spec: RunSpec; session: SessionRow | undefined }> {
-    const { agent = 'default', principal, override = {}, sessionKey, preferredModel = '' } = submission
-    const spec = await agentSpec(agent, principal)
+    const { principal, sessionKey } = submission
+    const session = sessionKey === undefined ? undefined : await sessions.find(principal, sessionKey)
+    const { agent, override } = agentOf(submission, session)
+    const spec = await agentSpec(agent, submission)
     if (!spec)
       throw new GatewayError('not_found', `There is no agent ${JSON.stringify(agent.slice(0, 100))}: GET /api/agents lists yours.`, { param: 'agentId' })
-    const session = sessionKey === undefined ? undefined : await sessions.find(principal, sessionKey)
-    const model = override.model ?? session?.model ?? (preferredModel || spec.model || (await anyModel()))
+    // A session that another agent goes on with brings that one's model to nobody.
+    const model = override.model ?? (session?.agent === agent ? session.model : undefined) ?? (spec.model || (await anyModel()))
     await models.resolve(model)
-    const given = Object.fromEntries(Object.entries(override).filter(([, value]) => value !== undefined))
-    return { spec: { ...spec, ...given, model, agent }, session }
+    return { spec: { ...spec, ...override, model, agent }, session }
   }
 
   /** The run's rows and events, by one call of the database. */
@@ -205,6 +208,26 @@ function refuseBadImage(url: string): void {
   const isGood = url.startsWith('data:') ? /^data:image\/[\w.+-]+;base64,[A-Za-z0-9+/]*={0,2}$/.test(url) : /^https?:/.test(url) && URL.canParse(url)
   if (isGood) return
   throw new GatewayError('validation_failed', 'images: expected URLs of http or https, or data: URLs of an image in base64.', { param: 'images' })
+}
+
+/** Who is asked, and for what besides: a model `agent/<id>` names an agent, and none of its own. */
+function agentOf({ agent, override = {} }: RunSubmission, session: SessionRow | undefined): { agent: string; override: Partial<RunSpec> } {
+  const { model, ...others } = defined(override)
+  if (!model?.startsWith(`${agentProvider}/`)) return { agent: agent ?? session?.agent ?? 'default', override: defined(override) }
+  const named = model.slice(agentProvider.length + 1)
+  if (agent !== undefined && agent !== named)
+    throw new GatewayError(
+      'validation_failed',
+      `The model "${model.slice(0, 200)}" names another agent than "${agent.slice(0, 100)}": leave one of them out.`,
+      {
+        param: 'model',
+      },
+    )
+  return { agent: named, override: others }
+}
+
+function defined<T extends object>(given: T): T {
+  return Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as T
 }
 
 /** The key of the run was taken while it was written. */

@@ -25,7 +25,7 @@ describe.each([...runtimes])('on %s', (runtime) => {
 
   beforeAll(async () => {
     upstream = await startUpstream({ apiKey: 'sk-upstream', strictModels: true })
-    const config = `plugins = [${JSON.stringify(reader)}]\n[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\napiKey = "env:UPSTREAM_KEY"\n`
+    const config = `plugins = [${JSON.stringify(reader)}]\n[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\napiKey = "env:UPSTREAM_KEY"\n[agents.list.parrot]\nmodel = "local/mock-small"\ndescription = "Repeats"\n`
     gateway = await spawnGateway({ runtime, config, env: { UPSTREAM_KEY: 'sk-upstream' } })
     key = await makeKey('clients')
     client = clientWith(key)
@@ -57,6 +57,22 @@ describe.each([...runtimes])('on %s', (runtime) => {
         expect(answer.choices[0]?.message.content).toBe('hello brave world')
         expect(answer.usage?.total_tokens).toBe(6)
       }
+    })
+
+    test('lists an agent as a model, chats with it and streams: each call is a run', async () => {
+      const ids = (await client.models.list()).data.map(({ id }) => id)
+      expect(ids).toContain('agent/parrot')
+      const answer = await client.chat.completions.create({ model: 'agent/parrot', messages })
+      expect(answer.choices[0]).toMatchObject({ message: { role: 'assistant', content: 'hello brave world' }, finish_reason: 'stop' })
+      const stream = await client.chat.completions.create({ model: 'agent/parrot', messages, stream: true, stream_options: { include_usage: true } })
+      const chunks = await Array.fromAsync(stream)
+      expect(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join('')).toBe('hello brave world')
+      expect(chunks.at(-1)?.usage?.total_tokens).toBe(6)
+      const { data } = (await (await gateway.fetch('/v1/runs?agent=parrot')).json()) as { data: { status: string }[] }
+      expect(data.map(({ status }) => status)).toEqual(['completed', 'completed'])
+      expect(await client.chat.completions.create({ model: 'agent/nobody', messages }).catch((error) => error)).toBeInstanceOf(OpenAI.NotFoundError)
+      const { text } = await generateText({ model: ai('agent/parrot'), messages })
+      expect(text).toBe('hello brave world')
     })
 
     test('streams, with usage', async () => {

@@ -1,0 +1,139 @@
+/** Agents as models: `agent/<id>` of `/v1/chat/completions` is a run of that agent. A caller of that API keeps the conversation itself, so each call is a session of its own. */
+import type { LanguageModelV4CallOptions as CallOptions, LanguageModelV4 as LanguageModel, LanguageModelV4StreamPart as StreamPart } from '@ai-sdk/provider'
+import { GatewayError, type Principal } from 'portico'
+import { type ModelProvider, overLanguageModel, type WireRequest } from 'portico/plugins/models'
+import { type Run, type RunInput, type Runs, wholeRun } from 'portico/plugins/runs'
+import { builtIn } from './agents.ts'
+import type { Agents } from './contract.ts'
+
+/** What it works with. */
+export interface AsModelOptions {
+  readonly agents: Agents
+  readonly runs: Runs
+}
+
+/** ms: such a session is forgotten after a day, where the agent says nothing else. */
+const sessionTtl = 86_400_000
+/** ms: an agent may wait for a person as long as an approval may. */
+const timeoutMs = 7 * 86_400_000
+
+/** The provider `agent`. Its list has what somebody has made; `default` answers to its name as well. */
+export function createAgentProvider(options: AsModelOptions): ModelProvider {
+  return {
+    ...{ id: 'agent', timeoutMs },
+    models: async () =>
+      (await options.agents.list()).filter((agent) => agent !== builtIn).map(({ id, description }) => ({ id, description, ownedBy: 'portico' })),
+    ...overLanguageModel('agent', async (agent, request) => toModel(agent, request, options)),
+  }
+}
+
+async function toModel(id: string, request: WireRequest | undefined, { agents, runs }: AsModelOptions): Promise<LanguageModel> {
+  const principal = request?.principal
+  if (!principal)
+    throw new GatewayError('not_implemented', 'An agent is no model of another agent: name it in the other’s subAgents, which gives it the tool call_agent.')
+  const agent = await agents.find(id)
+  if (!agent)
+    throw new GatewayError('model_not_found', `There is no agent ${JSON.stringify(id.slice(0, 100))} here. GET /api/agents lists them.`, { param: 'model' })
+
+  async function* answer(options: CallOptions, leaving: AbortController): AsyncGenerator<string, Run> {
+    const run = await runs.submit({
+      ...{ principal: principal as Principal, agent: id, channel: 'openai', input: toInput(options) },
+      override: { temperature: options.temperature, maxOutputTokens: options.maxOutputTokens, sessionTtl: agent?.sessionTtl ?? sessionTtl },
+      interactive: { signal: leaving.signal },
+    })
+    for await (const update of runs.watch(run.id, run.principal, { signal: leaving.signal })) {
+      // What a crash made void has gone out already.
+      if (update.type === 'delta') yield update.text
+      if (update.type === 'end') return wholeRun(update.run)
+    }
+    throw leaving.signal.reason
+  }
+
+  return {
+    ...{ specificationVersion: 'v4', provider: 'agent', modelId: id, supportedUrls: { 'image/*': [/^https?:/] } },
+    async doGenerate(options) {
+      using leaving = following(options.abortSignal)
+      const pieces = answer(options, leaving.controller)
+      for (let piece = await pieces.next(); ; piece = await pieces.next())
+        if (piece.done) return { content: [{ type: 'text', text: piece.value.result ?? '' }], ...endOf(piece.value), warnings: [] }
+    },
+    async doStream(options) {
+      const leaving = following(options.abortSignal)
+      const pieces = answer(options, leaving.controller)
+      // A run that is refused is an answer with a status, not a stream that breaks.
+      let next: Promise<IteratorResult<string, Run>> | IteratorResult<string, Run> = await pieces.next()
+      const stream = new ReadableStream<StreamPart>(
+        {
+          async pull(controller) {
+            try {
+              const { done, value } = await next
+              if (!done) {
+                next = pieces.next()
+                return controller.enqueue({ type: 'text-delta', id: '0', delta: value })
+              }
+              controller.enqueue({ type: 'finish', ...endOf(value) })
+              controller.close()
+            } catch (error) {
+              controller.error(error)
+            }
+            leaving[Symbol.dispose]()
+          },
+          cancel(reason) {
+            leaving.controller.abort(reason)
+            leaving[Symbol.dispose]()
+          },
+        },
+        { highWaterMark: 0 },
+      )
+      return { stream }
+    },
+  }
+}
+
+/** A controller that is aborted with the signal, until it is disposed. */
+function following(signal: AbortSignal | undefined): { controller: AbortController } & Disposable {
+  const controller = new AbortController()
+  const follow = () => controller.abort(signal?.reason)
+  if (signal?.aborted) follow()
+  signal?.addEventListener('abort', follow, { once: true })
+  return { controller, [Symbol.dispose]: () => signal?.removeEventListener('abort', follow) }
+}
+
+/** The last message is what is said now, what stands before it is the conversation so far. Calls of tools in it were another model's. */
+function toInput({ prompt, tools, responseFormat }: CallOptions): RunInput {
+  if (tools?.length) throw wrong('tools', 'an agent calls its own tools; leave them out.')
+  if (responseFormat?.type === 'json') throw wrong('response_format', 'an agent answers in text.')
+  const last = prompt.at(-1)
+  if (last?.role !== 'user') throw wrong('messages', 'the last one is to be the user’s.')
+  const textOf = (parts: readonly { type: string; text?: string }[]) => parts.map(({ text = '' }) => text).join('')
+  const history = prompt.slice(0, -1).flatMap((message) => {
+    if (message.role !== 'user' && message.role !== 'assistant') return []
+    const text = textOf(message.content.filter(({ type }) => type === 'text') as { type: string; text: string }[])
+    return text === '' ? [] : [{ role: message.role, text }]
+  })
+  const images = last.content.flatMap((part) => {
+    if (part.type !== 'file') return []
+    if (part.data.type === 'url') return [part.data.url.href]
+    return part.data.type === 'data' ? [`data:${part.mediaType};base64,${part.data.data}`] : []
+  })
+  const context = prompt.flatMap((message) => (message.role === 'system' ? [message.content] : []))
+  return { text: textOf(last.content.filter(({ type }) => type === 'text') as { type: string; text: string }[]), images, context, history }
+}
+
+function wrong(param: string, why: string): GatewayError {
+  return new GatewayError('validation_failed', `${param}: ${why}`, { param })
+}
+
+type Ended = Pick<Extract<StreamPart, { type: 'finish' }>, 'finishReason' | 'usage'>
+
+function endOf({ finishReason, usage: { inputTokens, outputTokens } }: Run): Ended {
+  const raw = finishReason ?? 'stop'
+  const none = undefined
+  return {
+    finishReason: { unified: raw === 'length' || raw === 'content-filter' ? raw : 'stop', raw },
+    usage: {
+      inputTokens: { total: inputTokens, noCache: none, cacheRead: none, cacheWrite: none },
+      outputTokens: { total: outputTokens, text: none, reasoning: none },
+    },
+  }
+}
