@@ -25,7 +25,10 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
   const troubles: string[] = []
   beforeAll(async () => {
     upstream = await startUpstream()
-    gateway = await spawnGateway({ runtime, config: `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\n` })
+    gateway = await spawnGateway({
+      runtime,
+      config: `[models.providers.local]\ntype = "openai-compatible"\nbaseUrl = "${upstream.url}"\n[agents.list.parrot]\nmodel = "demo/echo"\n`,
+    })
     context = await browser.newContext({ viewport: { width: 1280, height: 800 } })
     page = await context.newPage()
     page.setDefaultTimeout(15_000)
@@ -216,6 +219,21 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
     // Of the one that failed the history knows too.
     await complete(7)
     expect(await page.locator('#messages > .user .text').last().textContent()).toBe('typed\ntwice')
+  })
+
+  test('an agent is chosen like a model, stands behind the models, and answers for itself', async () => {
+    if (!(await page.isVisible('#sessions'))) await page.click('#sessions-button')
+    await page.click('#new-session')
+    await page.waitForFunction(() => document.querySelectorAll('#messages > *').length === 0)
+    expect(await page.locator('#model optgroup[label=Agents] option').allTextContents()).toEqual(['agent/parrot'])
+    await page.selectOption('#model', 'agent/parrot')
+    await say('to the agent')
+    await complete(1)
+    await page.selectOption('#model', 'local/mock-large')
+    await say('to a model')
+    await complete(2)
+    const { data } = (await (await gateway.fetch('/v1/runs?limit=2')).json()) as { data: { agent_id: string; model: string }[] }
+    expect(data.map(({ agent_id, model }) => `${agent_id} ${model}`)).toEqual(['default local/mock-large', 'parrot demo/echo'])
   })
 
   test('with a revoked key it leads back to the pairing, and a key can be pasted instead', async () => {

@@ -84,9 +84,17 @@ async function loadModels() {
   const chosen = $('model').value || stored.get(names.model)
   const chatting = data.filter(({ id }) => !/embed|rerank|whisper|tts|moderation/i.test(id))
   const isDemo = ({ id }) => id.startsWith('demo/')
-  const preset = chatting.find(({ id }) => id === chosen) ?? chatting.find((model) => !isDemo(model)) ?? chatting[0]
-  $('model').replaceChildren(...chatting.map((model) => new Option(isDemo(model) ? `${model.id} (demo)` : model.id, model.id, false, model === preset)))
-  $('no-model').hidden = !chatting.every(isDemo)
+  const models = chatting.filter(({ id }) => !isAgent(id))
+  const preset = chatting.find(({ id }) => id === chosen) ?? models.find((model) => !isDemo(model)) ?? chatting[0]
+  const toOption = (model) => new Option(isDemo(model) ? `${model.id} (demo)` : model.id, model.id, false, model === preset)
+  const agents = Object.assign(document.createElement('optgroup'), { label: 'Agents' })
+  agents.append(...chatting.filter(({ id }) => isAgent(id)).map(toOption))
+  $('model').replaceChildren(...models.map(toOption), ...(agents.children.length > 0 ? [agents] : []))
+  $('no-model').hidden = !models.every(isDemo)
+}
+
+function isAgent(model) {
+  return model.startsWith('agent/')
 }
 
 function openSession(wanted) {
@@ -223,7 +231,9 @@ async function send(event) {
     pause = 4 * (performance.now() - began)
   }
   try {
-    const body = { message: text, model, sessionKey: sessionKey ?? undefined, channelId: 'web', accumulated: false }
+    // Who is chosen answers: a model alone, whichever agent the conversation was begun with.
+    const agentId = model && !isAgent(model) ? 'default' : undefined
+    const body = { message: text, model, agentId, sessionKey: sessionKey ?? undefined, channelId: 'web', accumulated: false }
     const response = await call('/api/chat/stream', { method: 'POST', body, signal: own.signal })
     let isDone = false
     for await (const { event, data } of readFrames(response.body)) {
