@@ -12,9 +12,11 @@ import { fileURLToPath } from 'node:url'
 const main = new URL('../kernel/cli/main.js', import.meta.url)
 /** Bun reads it before anything runs, see kernel/cli/start. */
 const fetchLimit = { BUN_CONFIG_MAX_HTTP_REQUESTS: process.env.BUN_CONFIG_MAX_HTTP_REQUESTS || '4096' }
-/** Tells the gateway what stands between it and whoever started it: it ends when that does. */
-const behindTool = { _PORTICO_BEHIND: 'tool' }
-const behindThis = { _PORTICO_BEHIND: 'shim' }
+/** The process of such a tool: the parent, or what the parent is a shell of. */
+const tool = shellsParent(process.ppid) ?? process.ppid
+/** Tells the gateway what stands between it and whoever started it, and the process with which it ends. */
+const behindTool = { _PORTICO_BEHIND: `tool ${tool}` }
+const behindThis = { _PORTICO_BEHIND: `shim ${process.pid}` }
 /** Set by npm, pnpm and bun while they run a package's command or a script. */
 const isBehindTool = Boolean(process.env.npm_command || process.env.npm_lifecycle_event || process.env.npm_execpath)
 
@@ -43,7 +45,7 @@ function run(bun, args) {
   }
   // Whoever started this is gone and told nobody, as a shell is that npx was stopped with.
   const watch = setInterval(() => {
-    if (isBehindTool && process.ppid !== parent) child.kill('SIGTERM')
+    if (isBehindTool && (process.ppid !== parent || !isAlive(tool))) child.kill('SIGTERM')
   }, 500)
   child.on('error', (error) => {
     console.error(`portico: Bun could not be started: ${error.message}`)
@@ -55,6 +57,29 @@ function run(bun, args) {
     process.removeAllListeners(signal)
     process.kill(process.pid, signal)
   })
+}
+
+/**
+ * npm runs a command in `sh -c`, which outlives it when it is killed. Where there is no /proc that is not seen.
+ * @param {number} pid
+ */
+function shellsParent(pid) {
+  try {
+    const [shell, option] = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')
+    if (!/(^|\/)(ba|da)?sh$/.test(shell ?? '') || option !== '-c') return undefined
+    return Number(/\) \S (\d+)/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8'))?.[1]) || undefined
+  } catch {
+    return undefined
+  }
+}
+
+/** @param {number} pid */
+function isAlive(pid) {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return /** @type {NodeJS.ErrnoException} */ (error).code === 'EPERM'
+  }
 }
 
 /** The binary in the platform's own package: `bun/bin/bun.exe` is a stub until bun's install script has run, and those are often switched off. */

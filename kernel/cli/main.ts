@@ -2,9 +2,11 @@
 /** The `portico` command: gives the command line the process it runs in. */
 import { commandName } from './command-name.ts'
 import { runCli } from './run.ts'
+import { isAlive } from './running.ts'
 
-/** True when npx or the like stands between the user and this process (set by deploy/npm/portico.js). */
-const isBehindTool = process.env._PORTICO_BEHIND === 'tool'
+/** What stands between the user and this process, and whose end it is to end with: `tool`, as npx is, or `shim` (set by deploy/npm/portico.js). */
+const [behind, behindPid] = process.env._PORTICO_BEHIND?.split(' ') ?? []
+const isBehindTool = behind === 'tool'
 /** ms in which such a tool hands on a signal that the terminal has sent already. */
 const echo = 500
 
@@ -18,7 +20,7 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     stop.abort()
   })
 }
-if (process.env._PORTICO_BEHIND) stopWithParent()
+if (behindPid) stopWithParent(Number(behindPid))
 
 const script = process.argv[1] ?? ''
 const inCheckout = import.meta.url.endsWith('.ts')
@@ -41,10 +43,10 @@ const code = await runCli({
 process.stdout.write('', () => process.exit(code))
 
 /** A tool that is killed, or stopped without handing it on, must not leave a gateway that nobody knows of. */
-function stopWithParent(): void {
+function stopWithParent(pid: number): void {
   const parent = process.ppid
   const timer = setInterval(() => {
-    if (process.ppid !== parent) stop.abort()
+    if (process.ppid !== parent || !isAlive(pid)) stop.abort()
   }, 500)
   timer.unref()
 }

@@ -70,7 +70,8 @@ export function findRunning(dataDir: string): RunningGateway | null {
   }
 }
 
-function isAlive(pid: number): boolean {
+/** There is such a process, whoever's. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true

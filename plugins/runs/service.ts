@@ -1,6 +1,6 @@
 /** The service `runs`: what callers may do with runs, each only with their own. */
 import { and, asc, desc, eq, inArray, lt, type SQL, sql } from 'drizzle-orm'
-import { type Clock, type Database, GatewayError, hasScope, type Principal, type Transaction } from 'portico'
+import { type Clock, type Database, GatewayError, hasScope, isGatewayError, type Principal, type Transaction } from 'portico'
 import type { Run, RunFilter, RunMode, RunSubmission, Runs } from './contract.ts'
 import type { Endings } from './ending.ts'
 import type { Executor } from './executor.ts'
@@ -184,8 +184,14 @@ export function createService(options: ServiceOptions): Runs {
         let count = 0
         for (;;) {
           const some = await sessions.list(whose, batch)
-          for (const { key } of some) await self.sessions.remove(whose, key)
-          count += some.length
+          for (const { key } of some) {
+            const isGone = await self.sessions.remove(whose, key).then(
+              () => true,
+              (error: unknown) => (isGatewayError(error) && error.code === 'not_found' ? false : Promise.reject(error)),
+            )
+            // Somebody was faster.
+            if (isGone) count++
+          }
           if (some.length < batch) return count
         }
       },

@@ -2,7 +2,7 @@ import { expect, test } from 'bun:test'
 import { isTest, linesOfCode, projectFiles, report } from './source.ts'
 
 /** The plan allows 3,500 lines (docs/decisions/0008-kernel-budget.md); what was reached may only be lowered. */
-const budget = 3_498
+const budget = 3_497
 const files = projectFiles()
   .filter((file) => /^(kernel|plugins|channels|test)\//.test(file.path))
   .map((file) => ({ path: file.path, lines: linesOfCode(file.text) }))

@@ -95,7 +95,7 @@ describe.concurrent('installed in an empty folder by npm, without install script
   test('`npx portico --version` says its version, and an exit code comes through', async () => {
     expect(await run(['npx', 'portico', '--version'])).toMatchObject({ code: 0, stdout: `${manifest.version}\n` })
     expect((await run(['npx', 'portico', 'nonsense'])).code).toBe(2)
-  })
+  }, 60_000)
 
   test.each(waysToRun)(
     '%s: it serves on an empty HOME; %s lets an answer in flight finish, and gives the gateway’s exit code',
@@ -141,6 +141,7 @@ describe.concurrent('installed in an empty folder by npm, without install script
 
   test.each([
     ['npx ended by SIGTERM', 'SIGTERM', ['npx', 'portico']],
+    ['npx killed', 'SIGKILL', ['npx', 'portico']],
     ['the command on Node killed', 'SIGKILL', node],
   ] as const)(
     '%s leaves no gateway behind',
