@@ -175,7 +175,8 @@ export function createService(options: ServiceOptions): Runs {
         if (!row) throw unknownSession(key)
         const active = await activeRuns(db, row.id)
         for (const { id } of active) await self.cancel(id, principal, { reason: 'Its session was deleted.' })
-        await db.transaction((tx) => sessions.remove(tx, [row.id]))
+        // Somebody may have been faster.
+        if ((await db.transaction((tx) => sessions.remove(tx, [row.id]))) === 0) throw unknownSession(key)
         return toSession(row)
       },
       owners: sessions.owners,
@@ -189,7 +190,6 @@ export function createService(options: ServiceOptions): Runs {
               () => true,
               (error: unknown) => (isGatewayError(error) && error.code === 'not_found' ? false : Promise.reject(error)),
             )
-            // Somebody was faster.
             if (isGone) count++
           }
           if (some.length < batch) return count

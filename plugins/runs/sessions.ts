@@ -109,14 +109,19 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
     },
 
     /** Forgets sessions with all their runs, which must be over. */
-    async remove(tx: Transaction, ids: readonly string[]): Promise<void> {
-      if (ids.length === 0) return
+    /** How many of them there were. */
+    async remove(tx: Transaction, ids: readonly string[]): Promise<number> {
+      if (ids.length === 0) return 0
       const left = await tx
         .select({ id: runs.id })
         .from(runs)
         .where(inArray(runs.sessionId, [...ids]))
       for (const { id } of left) await forget(tx, id)
-      await tx.delete(sessions).where(inArray(sessions.id, [...ids]))
+      const gone = await tx
+        .delete(sessions)
+        .where(inArray(sessions.id, [...ids]))
+        .returning({ id: sessions.id })
+      return gone.length
     },
   }
   return self
