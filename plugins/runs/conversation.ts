@@ -30,11 +30,13 @@ export function toMessages(before: readonly Said[], input: RunInput, entries: re
     if (type !== 'model_call') continue
     hear(data.heard as number)
     if (data.message) messages.push(data.message as ModelMessage)
-    const answers = (data.calls as AskedCall[]).flatMap((asked) => {
-      const result = results.get(asked.call)
-      return result ? [toAnswer(asked, result as unknown as StoredResult)] : []
+    const answered = (data.calls as AskedCall[]).flatMap((asked) => {
+      const result = results.get(asked.call) as unknown as StoredResult | undefined
+      return result ? [{ asked, result }] : []
     })
-    if (answers.length > 0) messages.push({ role: 'tool', content: answers })
+    if (answered.length > 0) messages.push({ role: 'tool', content: answered.map(({ asked, result }) => toAnswer(asked, result)) })
+    const images = answered.flatMap(({ result }) => toImages(result))
+    if (images.length > 0) messages.push({ role: 'user', content: images })
   }
   hear(Number.POSITIVE_INFINITY)
   return messages
@@ -49,17 +51,25 @@ export interface StoredResult {
 }
 
 type ToolMessage = Extract<ModelMessage, { role: 'tool' }>
+type UserMessage = Extract<ModelMessage, { role: 'user' }>
 
 function toAnswer({ callId, name }: AskedCall, { tool, isError, parts, structured }: StoredResult): ToolMessage['content'][number] {
   const head = { type: 'tool-result' as const, toolCallId: callId, toolName: name }
   const text = [...parts.map(toText), ...(structured === undefined ? [] : [JSON.stringify(structured)])].join('\n')
   if (isError) return { ...head, output: { type: 'error-text', value: text } }
   // What stands in it cannot end it.
-  const marked = `<output of="${tool}" trust="none">\n${text.replaceAll('</output', '<\\/output')}\n</output>`
-  const images = parts.filter((part): part is Extract<ToolPart, { data: string }> => part.type === 'image')
-  if (images.length === 0) return { ...head, output: { type: 'text', value: marked } }
+  return { ...head, output: { type: 'text', value: `${opening(tool)}\n${text.replaceAll('</output', '<\\/output')}\n${closing}` } }
+}
+
+const opening = (tool: string) => `<output of="${tool}" trust="none">`
+const closing = '</output>'
+
+/** Images stand in a message of their own: only few models take them where a tool answers, all that see take them from the user. */
+function toImages({ tool, isError, parts }: StoredResult): Extract<UserMessage['content'], readonly unknown[]> {
+  const images = isError ? [] : parts.filter((part): part is Extract<ToolPart, { data: string }> => part.type === 'image')
+  if (images.length === 0) return []
   const files = images.map(({ data, mediaType }) => ({ type: 'file' as const, mediaType, data: { type: 'data' as const, data } }))
-  return { ...head, output: { type: 'content', value: [{ type: 'text', text: marked }, ...files] } }
+  return [{ type: 'text', text: opening(tool) }, ...files, { type: 'text', text: closing }]
 }
 
 function toText(part: ToolPart): string {

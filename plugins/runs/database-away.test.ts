@@ -34,11 +34,6 @@ const watched = {
 
 type Send = () => Promise<unknown>
 const lost = () => Object.assign(new Error('Connection terminated unexpectedly'), { code: 'ECONNRESET' })
-/** How a connection is lost: with a statement that did not get there, or with the answer to one that did. */
-const losses: [name: string, lose: (send: Send) => Promise<unknown>][] = [
-  ['before it is done', () => Promise.reject(lost())],
-  ['after it was done', (send) => send().then(() => Promise.reject(lost()))],
-]
 
 describe.each(databases)('on %s', (database) => {
   let postgres: TestPostgres | undefined
@@ -120,7 +115,7 @@ describe.each(databases)('on %s', (database) => {
 
   const typesOf = async (id: string) => (await house.runs.entries(id, ann)).map(({ type }) => type)
   async function endsRight(id: string, result = 'done'): Promise<void> {
-    const run = await house.end(id).catch(() => house.end(id))
+    const run = await house.end(id).catch(() => back.then(() => house.end(id)))
     expect([run.state, run.result]).toEqual(['completed', result])
     const seqs = (await house.runs.entries(id, ann)).map(({ seq }) => seq)
     expect(seqs).toEqual(seqs.map((_, index) => index + 1))
@@ -128,9 +123,23 @@ describe.each(databases)('on %s', (database) => {
   }
   async function gateOf(id: string) {
     await house.gateway.events.waitFor('run:awaiting_approval', ({ subject }) => subject === id)
+    await back
     return (await house.approvals.ofRun(id)).filter(({ state }) => state === 'pending')
   }
 
+  /** How a connection is lost: with a statement that did not get there, with the answer to one that did, or with the whole database for a while. */
+  const losses: [name: string, lose: (send: Send) => Promise<unknown>][] = [
+    ['before it is done', () => Promise.reject(lost())],
+    ['after it was done', (send) => send().then(() => Promise.reject(lost()))],
+    [
+      'after it was done, and the database stays away',
+      async (send) => {
+        await send()
+        void goAway()
+        throw lost()
+      },
+    ],
+  ]
   const writes = ['the model’s answer', 'the begin of a tool call', 'the result of a tool call, after its effect', 'the last answer', 'the end']
   describe.each(losses)('the connection is lost %s', (how, lose) => {
     test.each(writes.map((name, index) => [name, index + 1] as const))('%s: nothing is repeated, nothing lost', async (_, n) => {
@@ -145,6 +154,7 @@ describe.each(databases)('on %s', (database) => {
       const again = { idempotency: { key: how, hash: 'h' } }
       const state = loseAt('runs_submit', 1, lose)
       await expect(house.submit('x', again)).rejects.toThrow()
+      await back
       const { id } = await house.submit('x', again)
       // One that was begun without anybody's knowledge goes on when its lease has run out.
       await endsRight(id)
@@ -175,7 +185,7 @@ describe.each(databases)('on %s', (database) => {
         expect([state.done, gates.length]).toEqual([true, 1])
         await house.approvals.decide(gates[0]?.id as string, { decision: 'approve', via: 'test' }, ann)
         await endsRight(id)
-        expect(noted.length).toBe(1)
+        expect([noted.length, (await house.approvals.ofRun(id)).length]).toEqual([1, 1])
       },
       15_000,
     )

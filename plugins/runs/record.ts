@@ -122,6 +122,24 @@ export interface RecordChange {
 /** How a write went, as the function `runs_write` says it. */
 type Outcome = { readonly outcome: 'written' | 'repeated' | 'heard' | 'lost'; readonly last_seq: number }
 
+interface Written {
+  readonly outcome: Outcome['outcome']
+  /** Absent = to be read. */
+  readonly more: RunEntry[] | undefined
+  /** To be called after the commit. */
+  committed(): void
+}
+
+/** Leaves a transaction in which nothing was to be written. */
+class Unwritten extends Error {
+  readonly written: Written
+
+  constructor(written: Written) {
+    super('It was written before, or is not to be written')
+    this.written = written
+  }
+}
+
 /** Makes what writes records. */
 export type Records = ReturnType<typeof createRecords>
 
@@ -177,7 +195,7 @@ export function createRecords({ db, clock, lease, signal, publish, batch: openBa
   }
 
   /** One call of the database. `holder` null = whoever holds it: that one loses it. */
-  async function writeOn(on: Database | Transaction, run: Run, holder: number | null, facts: readonly Fact[], known: number, how: How) {
+  async function writeOn(on: Database | Transaction, run: Run, holder: number | null, facts: readonly Fact[], known: number, how: How): Promise<Written> {
     const { change = {}, lastWord = null, ifQuiet = false, isRepeated = false } = how
     const at = new Date(clock.now())
     const batch = openBatch()
@@ -208,10 +226,13 @@ export function createRecords({ db, clock, lease, signal, publish, batch: openBa
         const whole = async (tx: Transaction) => {
           await before?.(tx)
           const written = await write(tx)
-          if (written.outcome === 'written') await after?.(tx)
+          // What was asked before it was asked for nothing, or is a question asked twice: it goes with the transaction.
+          if (written.outcome !== 'written') throw new Unwritten(written)
+          await after?.(tx)
           return written
         }
-        const { outcome, more, committed } = before || after ? await db.transaction(whole) : await write(db)
+        const together = () => db.transaction(whole).catch((error: unknown) => (error instanceof Unwritten ? error.written : Promise.reject(error)))
+        const { outcome, more, committed } = before || after ? await together() : await write(db)
         committed()
         const entries = more ?? (await readEntries(db, run.id, known))
         held.entries.push(...entries.slice(held.entries.length - known))

@@ -71,6 +71,14 @@ const driver = definePlugin({
         },
       }),
     )
+    const image = { type: 'image' as const, mediaType: 'image/png', data: 'AAAA' }
+    ctx.add(
+      tools,
+      defineTool({
+        ...{ name: 'looks', description: 'Looks', input, risk: 'safe', idempotent: true, timeout: 5_000 },
+        run: () => [{ type: 'text' as const, text: 'seen' }, image],
+      }),
+    )
     ctx.add(
       tools,
       defineTool({ name: 'hangs', description: 'Hangs', input, risk: 'safe', idempotent: true, timeout: 60_000, run: () => new Promise<string>(() => {}) }),
@@ -132,6 +140,18 @@ describe.each(databases)('on %s', (database) => {
       const messages = (provider.calls.at(-1) as any).body.messages
       expect(messages.map(({ role }: any) => role)).toEqual(['system', 'user', 'assistant', 'tool'])
       expect(messages.at(-1).content).toContain('noted a')
+    })
+    test('shows the model the images of a tool as images, after the tool’s answer and marked like it', async () => {
+      provider.push({ toolCalls: [{ name: 'looks', arguments: { text: 'out' } }] }, { text: 'a dot' })
+      expect((await end((await submit('look')).id)).result).toBe('a dot')
+      const messages = (provider.calls.at(-1) as any).body.messages
+      expect(messages.map(({ role }: any) => role)).toEqual(['system', 'user', 'assistant', 'tool', 'user'])
+      expect(messages[3].content).toBe('<output of="looks" trust="none">\nseen\n[image image/png]\n</output>')
+      expect(messages[4].content).toEqual([
+        { type: 'text', text: '<output of="looks" trust="none">' },
+        { type: 'image_url', image_url: { url: 'data:image/png;base64,AAAA' } },
+        { type: 'text', text: '</output>' },
+      ])
     })
     test('waits for an approval, and goes on with it', async () => {
       provider.push({ toolCalls: [{ name: 'gated', arguments: { text: 'g' } }] }, { text: 'fine' })

@@ -108,8 +108,7 @@ export function createSessions({ db, bounds, clock, signal, forget, onForgetErro
       return rows.reverse().map(({ message, session }) => toMessage(message, session))
     },
 
-    /** Forgets sessions with all their runs, which must be over. */
-    /** How many of them there were. */
+    /** Forgets sessions with all their runs, which must be over. How many of them there were. */
     async remove(tx: Transaction, ids: readonly string[]): Promise<number> {
       if (ids.length === 0) return 0
       const left = await tx
