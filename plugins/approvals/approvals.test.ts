@@ -103,40 +103,36 @@ describe.each(databases)('on %s', (database) => {
         await db.transaction((tx) => approvals.withdraw(tx, approval.runId))
         return approval
       },
+      'asked again with other arguments': async () => {
+        const approval = await request()
+        await request({ runId: approval.runId, arguments: { to: 'staging' } })
+        return approval
+      },
     }
     async function decided(what: string) {
       const approval = await request()
       await post(approval, what, keys.owner)
       return approval
     }
-    /** For each state and actor: what approving and what denying answers. */
-    const cells: [state: keyof typeof states, actor: string, approve: string, deny: string][] = [
-      ['pending', 'owner', '200', '200'],
-      ['pending', 'admin', '200', '200'],
-      ['pending', 'other', '404 not_found', '404 not_found'],
-      ['pending', 'agent', '403 insufficient_scope', '403 insufficient_scope'],
-      ['pending', 'service', '403 insufficient_scope', '403 insufficient_scope'],
-      // The same again by the same is answered as the first time; everything else says who was first.
-      ['approved', 'owner', '200', '409 conflict'],
-      ['approved', 'admin', '409 conflict', '409 conflict'],
-      ['approved', 'other', '404 not_found', '404 not_found'],
-      ['approved', 'agent', '403 insufficient_scope', '403 insufficient_scope'],
-      ['denied', 'owner', '409 conflict', '200'],
-      ['denied', 'admin', '409 conflict', '409 conflict'],
-      ['denied', 'other', '404 not_found', '404 not_found'],
-      ['denied', 'agent', '403 insufficient_scope', '403 insufficient_scope'],
-      ['expired', 'owner', '409 conflict', '409 conflict'],
-      ['expired', 'admin', '409 conflict', '409 conflict'],
-      ['expired', 'other', '404 not_found', '404 not_found'],
-      ['expired', 'agent', '403 insufficient_scope', '403 insufficient_scope'],
-      ['late, before the sweep has come', 'owner', '409 conflict', '409 conflict'],
-      ['late, before the sweep has come', 'admin', '409 conflict', '409 conflict'],
-      ['withdrawn', 'owner', '409 conflict', '409 conflict'],
-      ['withdrawn', 'admin', '409 conflict', '409 conflict'],
-      ['withdrawn', 'other', '404 not_found', '404 not_found'],
-      ['withdrawn', 'agent', '403 insufficient_scope', '403 insufficient_scope'],
-    ]
-    const both = cells.flatMap(([state, actor, approve, deny]) => [[state, 'approve', actor, approve] as const, [state, 'deny', actor, deny] as const])
+    const actors = ['owner', 'admin', 'other', 'agent', 'service'] as const
+    /** What approving and what denying answers the owner and the administrator. The same again by the same is answered as the first time; everything else says who was first. */
+    const answers: Record<keyof typeof states, Record<'owner' | 'admin', readonly [approve: string, deny: string]>> = {
+      pending: { owner: ['200', '200'], admin: ['200', '200'] },
+      approved: { owner: ['200', '409 conflict'], admin: ['409 conflict', '409 conflict'] },
+      denied: { owner: ['409 conflict', '200'], admin: ['409 conflict', '409 conflict'] },
+      expired: { owner: ['409 conflict', '409 conflict'], admin: ['409 conflict', '409 conflict'] },
+      'late, before the sweep has come': { owner: ['409 conflict', '409 conflict'], admin: ['409 conflict', '409 conflict'] },
+      withdrawn: { owner: ['409 conflict', '409 conflict'], admin: ['409 conflict', '409 conflict'] },
+      'asked again with other arguments': { owner: ['409 conflict', '409 conflict'], admin: ['409 conflict', '409 conflict'] },
+    }
+    const answerTo = (state: keyof typeof states, actor: (typeof actors)[number], what: 'approve' | 'deny') => {
+      if (actor === 'other') return '404 not_found'
+      if (actor === 'agent' || actor === 'service') return '403 insufficient_scope'
+      return answers[state][actor][what === 'approve' ? 0 : 1]
+    }
+    const both = (Object.keys(states) as (keyof typeof states)[]).flatMap((state) =>
+      actors.flatMap((actor) => (['approve', 'deny'] as const).map((what) => [state, what, actor, answerTo(state, actor, what)] as const)),
+    )
     test.each(both)('%s, %s by %s is %s', async (state, what, actor, expected) => {
       const approval = await states[state]()
       told.length = 0
@@ -150,6 +146,21 @@ describe.each(databases)('on %s', (database) => {
       } else {
         if (!state.startsWith('late')) expect<string | undefined>(after.state).toBe(before?.state)
         expect(toldOf(approval)).toEqual(state.startsWith('late') ? expect.any(Array) : [])
+      }
+    })
+
+    const kinds = (['artifacts', 'repeat', 'question'] as const).flatMap((kind) => actors.map((actor) => [kind, actor] as const))
+    test.each(kinds)('of the kind %s it is decided by who may: %s', async (kind, actor) => {
+      const ask = () => request({ kind, ...(kind === 'question' ? { question: 'Which?' } : {}) })
+      const yes = async (approval: Approval) =>
+        kind === 'question' ? post(approval, 'answer', keys[actor], { answer: 'this' }) : post(approval, 'approve', keys[actor])
+      for (const decide of [yes, async (approval: Approval) => post(approval, 'deny', keys[actor])]) {
+        const approval = await ask()
+        const { status, code } = await decide(approval)
+        const expected = answerTo('pending', actor, 'approve')
+        expect(code ? `${status} ${code}` : `${status}`).toBe(expected)
+        const [now] = await approvals.ofRun(approval.runId)
+        expect(now?.state).toBe(expected !== '200' ? 'pending' : decide === yes ? 'approved' : 'denied')
       }
     })
 
@@ -204,6 +215,16 @@ describe.each(databases)('on %s', (database) => {
     expect((await post(await request(), 'answer', keys.owner, { answer: 'yes' })).code).toBe('validation_failed')
   })
 
+  test('of one run at most 200 are open', async () => {
+    const runId = 'run_many'
+    await db.transaction(async (tx) => {
+      for (let n = 0; n < 200; n++) await approvals.request(tx, { runId, owner: 'ann', kind: 'tool', callId: `1.${n}`, title: 'x', arguments: { n } })
+    })
+    await expect(request({ runId, callId: '2.0' })).rejects.toMatchObject({ code: 'unprocessable', message: expect.stringContaining('200 approvals') })
+    await db.transaction((tx) => approvals.withdraw(tx, runId))
+    expect((await request({ runId, callId: '2.0' })).state).toBe('pending')
+  })
+
   test('the deadline denies, and tells', async () => {
     const usual = await request()
     expect(usual.expiresAt.getTime() - usual.createdAt.getTime()).toBe(day)
@@ -251,9 +272,17 @@ describe.each(databases)('on %s', (database) => {
     const { dataDir } = first
     // Its folder stays: it is stopped as a process is, without the test's cleaning up.
     await first.gateway.stop()
+    // The deadline passes while nobody is there.
+    await Bun.sleep(Math.max(0, late.expiresAt.getTime() - Date.now() + 1))
     const second = await start(dataDir, databaseUrl)
     try {
-      await until(async () => (await second.json(`/api/approvals/${late.id}`)).body.state === 'expired')
+      expect((await second.json(`/api/approvals/${late.id}`)).body.state).toBe('expired')
+      expect((await second.json(`/api/approvals/${late.id}/approve`, { method: 'POST', body: {} })).status).toBe(409)
+      await until(async () => (await approvals.ofRun(late.runId))[0]?.state === 'expired')
+      const make = async (body: object): Promise<string> => (await second.json('/api/keys', { method: 'POST', body: { name: 'k', ...body } })).body.key
+      const others = [await make({ owner: 'bob' }), await make({ owner: 'ann', kind: 'agent' }), await make({ owner: 'ann', kind: 'service' })]
+      const refused = await Promise.all(others.map((as) => second.json(`/api/approvals/${kept.id}/approve`, { method: 'POST', as, body: {} })))
+      expect(refused.map(({ status }) => status)).toEqual([404, 403, 403])
       const { status, body } = await second.json(`/api/approvals/${kept.id}/approve`, { method: 'POST', body: {} })
       expect([status, body.state]).toEqual([200, 'approved'])
     } finally {
