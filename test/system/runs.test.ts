@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type AgentModel, startAgentModel } from '../fixtures/agent-model.ts'
 import { type GatewayProcess, runPortico, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { until } from '../fixtures/until.ts'
 
 describe.each(runtimes)('on %s', (runtime) => {
   let root: string
@@ -79,15 +80,36 @@ baseUrl = "${model.url}"
         if (approvals.length > 0) return approvals[0]
       }
     }
-    await portico('approvals', 'deny', (await open(gated)).id, '--comment', 'not now')
+    const denied = await portico('approvals', 'deny', (await open(gated)).id, '--comment', 'not now')
+    expect([denied.code, denied.stdout]).toEqual([0, expect.stringMatching(/^apr_\w+ is denied; run_\w+ goes on\.\n$/)])
     const watched = await portico('runs', 'watch', gated)
     expect([watched.code, watched.stdout]).toEqual([0, expect.stringContaining('current_time failed')])
     const call = `call write_file ${JSON.stringify({ path: 'x.md', content: 'x' })}`
     const { run_id: files } = await json('runs', 'submit', `${call}\nwrite`, '--detach')
-    await portico('approvals', 'deny', (await open(files)).id)
+    const refused = await json('approvals', 'deny', (await open(files)).id)
+    expect(refused).toMatchObject({ kind: 'artifacts', state: 'denied', decidedVia: 'cli' })
+    const again = await portico('approvals', 'approve', refused.id)
+    expect([again.code, again.stderr]).toEqual([1, expect.stringContaining('was denied already')])
     const rejected = await portico('runs', 'watch', files)
     expect([rejected.code, rejected.stdout]).toEqual([1, expect.stringContaining('rejected')])
     expect(await json('runs', 'list', '--status', 'rejected')).toMatchObject({ data: [{ run_id: files }] })
+  }, 60_000)
+
+  test('a question is answered from the command line, and who decided what stays to be seen', async () => {
+    const { run_id: id } = await json('runs', 'submit', 'call ask_user {"question":"Which one?"}\nask', '--detach')
+    await until(async () => (await json('approvals', 'list', '--run', id)).approvals.length === 1)
+    const listed = await portico('approvals', 'list', '--run', id)
+    expect(listed.stdout).toMatch(/apr_\w+ +question .*pending.*Which one\?/)
+    const [{ id: approval }] = (await json('approvals', 'list', '--run', id)).approvals
+    expect((await portico('approvals', 'show', approval)).stdout).toContain(`portico approvals answer ${approval}`)
+    expect((await portico('approvals', 'approve', approval)).code).toBe(1)
+    const answered = await json('approvals', 'answer', approval, 'the blue one', '--comment', 'it is nearer')
+    expect(answered).toMatchObject({ state: 'approved', answer: 'the blue one', comment: 'it is nearer', decidedVia: 'cli' })
+    expect((await portico('runs', 'watch', id)).stdout).toMatch(/✓ ask_user done\nsaid: ask\ncompleted/)
+    const shown = await portico('approvals', 'show', approval)
+    expect(shown.stdout).toMatch(/approved by .* \(cli\) at 20[\s\S]*Answer: the blue one\nComment: it is nearer/)
+    expect((await portico('approvals', 'list', '--run', id)).stdout).toContain('Nothing waits')
+    expect((await json('approvals', 'list', '--run', id, '--all')).approvals).toMatchObject([{ id: approval, state: 'approved' }])
   }, 60_000)
 
   test('runs are shown, cancelled, tried again and deleted', async () => {
