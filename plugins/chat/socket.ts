@@ -48,7 +48,7 @@ export function chatSocket({ turns, log, clock, messageRateLimit }: ChatSocketOp
         try {
           if (!conversation.end.signal.aborted) await answer(socket, conversation, read(data, socket.request))
         } catch (error) {
-          if (!isGatewayError(error)) log.error('An answer failed', { requestId: socket.requestId, error })
+          if (!isGatewayError(error) && !conversation.end.signal.aborted) log.error('An answer failed', { requestId: socket.requestId, error })
           fail(socket, error)
         } finally {
           conversation.waiting--

@@ -122,10 +122,12 @@ export function createExecutor(options: ExecutorOptions) {
       await options.work(held, topic, abort.signal, worked)
     } catch (error) {
       // What made the run stop is said in the signal; what was thrown after that only follows from it.
-      await finish(held, abort.signal.aborted && !(error instanceof LeaseLost) ? abort.signal.reason : error, topic.text, worked()).catch((reason: unknown) => {
-        if (reason instanceof LeaseLost || over.signal.aborted) return
-        log.error('The end of a run could not be written; its lease will run out, and it goes on then', { runId: run.id, error: reason })
-      })
+      await finish(held, abort.signal.aborted && !(error instanceof LeaseLost) ? abort.signal.reason : error, `${topic.text}`, worked()).catch(
+        (reason: unknown) => {
+          if (reason instanceof LeaseLost || over.signal.aborted) return
+          log.error('The end of a run could not be written; its lease will run out, and it goes on then', { runId: run.id, error: reason })
+        },
+      )
     } finally {
       clearTimeout(timer)
       // Whatever still hangs on it is told.

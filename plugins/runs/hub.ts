@@ -1,5 +1,6 @@
 /** What is known in memory of the runs that this process works on, and who waits for more. */
 import type { Run, RunEntry } from './contract.ts'
+import { GrowingText } from './growing-text.ts'
 
 /** Progress that is kept for watchers who are slow. */
 const keptProgress = 100
@@ -20,7 +21,7 @@ export interface Topic {
   /** The holder's own list: `entries[n].seq` is n + 1. */
   readonly entries: readonly RunEntry[]
   /** Of the model call under way, as far as it came. */
-  text: string
+  readonly text: GrowingText
   readonly progress: Progress[]
   /** The run as it ended, once it has ended here. */
   over?: Run
@@ -47,7 +48,7 @@ export function createHub(): Hub {
 
   const hub: Hub = {
     open(run, epoch, entries) {
-      const topic: Topic = { run, epoch, entries, text: '', progress: [] }
+      const topic: Topic = { run, epoch, entries, text: new GrowingText(), progress: [] }
       topics.set(run.id, topic)
       return topic
     },

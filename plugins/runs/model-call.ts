@@ -6,6 +6,8 @@ import type { ListedTool } from 'portico/plugins/tools'
 import type { BudgetKeeper, BudgetRequest, Run, RunSpec } from './contract.ts'
 import { createLanguageModels } from './language-model.ts'
 
+/** ms in which pieces that are there already are taken one after the other: then everybody else has his turn, however fast a model speaks. */
+const longestTurn = 5
 /** The longest answer, in characters. What comes after is cut off, and the upstream left. */
 const longestAnswer = 2_000_000
 
@@ -123,6 +125,7 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
         include: { requestBody: false },
       })
       let isWhole = false
+      let turnBegan = performance.now()
       for await (const part of result.fullStream) {
         switch (part.type) {
           case 'text-delta':
@@ -146,6 +149,10 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
             found.inputTokens = part.usage.inputTokens ?? 0
             found.outputTokens = part.usage.outputTokens ?? 0
             break
+        }
+        if (performance.now() - turnBegan > longestTurn) {
+          await new Promise((resolve) => setImmediate(resolve))
+          turnBegan = performance.now()
         }
         if (found.text.length > longestAnswer) return { ...found, target, model: name, calls: [], message: said(found.text), finishReason: 'length' }
       }

@@ -76,12 +76,12 @@ export function createTurns(options: TurnsOptions) {
           `The model did not come to an end within ${spec.maxSteps} calls. Ask for less at once, or raise the agent's maxSteps.`,
         )
       const tools = offeredTools(registry, spec.tools)
-      topic.text = ''
+      topic.text.clear()
       const heard = held.entries.length
       const answer = await modelCalls.ask({
         ...{ run: held.run, spec, tools, signal, instructions: toInstructions(spec, input, tools), messages: toMessages(before, input, held.entries) },
         onText(delta) {
-          topic.text += delta
+          topic.text.append(delta)
           hub.poke(run.id)
           publish(messageStreaming, { sessionKey: run.sessionKey, runId: run.id, delta }, { principal: run.principal.id, subject: run.sessionKey })
         },
@@ -96,7 +96,7 @@ export function createTurns(options: TurnsOptions) {
       const isLast = calls.length === 0 && !mayHaveStaged(held)
       if (isLast && (await complete(held, data, { ...change, ...worktime() }, [fact]))) return true
       await records.write(held, [fact], { change })
-      topic.text = ''
+      topic.text.clear()
       hub.poke(run.id)
       return false
     }

@@ -1,6 +1,7 @@
 /** Following a run: from its record and, where it is worked on here, word by word. Who comes again with the id of what was seen last misses and repeats nothing. */
 import { type Database, GatewayError, type Principal } from 'portico'
 import type { RunUpdate } from './contract.ts'
+import type { GrowingText } from './growing-text.ts'
 import type { Hub, Topic } from './hub.ts'
 import { findRun, maySee, ownRun, readEntries, unknownRun } from './rows.ts'
 import { isOver } from './schema.ts'
@@ -40,7 +41,8 @@ export function createWatch(db: Database, hub: Hub) {
       const fresh = topic || last?.over ? (last as Topic).entries.slice(at.seq) : await readEntries(db, id, at.seq)
       for (const entry of fresh) {
         if (entry.type === 'model_call') {
-          yield* rest(at, String(entry.data.text ?? ''), Number(entry.data.epoch))
+          const text = String(entry.data.text ?? '')
+          yield* rest(at, { length: text.length, since: (offset) => text.slice(offset) }, Number(entry.data.epoch))
           at.offset = 0
         }
         at.seq = entry.seq
@@ -64,11 +66,11 @@ export function createWatch(db: Database, hub: Hub) {
   }
 
   /** What of the text the watcher has not seen. */
-  function* rest(at: Position, text: string, epoch: number): Generator<RunUpdate> {
+  function* rest(at: Position, text: Pick<GrowingText, 'length' | 'since'>, epoch: number): Generator<RunUpdate> {
     const isRestart = at.offset > 0 && at.epoch !== epoch
     if (isRestart) at.offset = 0
     if (text.length <= at.offset && !isRestart) return
-    const piece = text.slice(at.offset)
+    const piece = text.since(at.offset)
     Object.assign(at, { epoch, offset: text.length })
     yield { type: 'delta', id: idOf(at), text: piece, ...(isRestart ? { isRestart } : {}) }
   }

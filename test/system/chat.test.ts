@@ -2,8 +2,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { join } from 'node:path'
 import { type GatewayProcess, runPortico, runtimePath, runtimes, spawnGateway } from '../fixtures/gateway-process.ts'
+import { openRawSocket } from '../fixtures/raw-socket.ts'
 import { createKey } from '../fixtures/send.ts'
 import { openTerminal } from '../fixtures/terminal.ts'
+import { until } from '../fixtures/until.ts'
 import { startUpstream, type Upstream } from '../fixtures/upstream.ts'
 
 const main = join(import.meta.dir, '../../kernel/cli/main.ts')
@@ -100,6 +102,42 @@ describe.each(runtimes)('on %s', (runtime) => {
     await upstream.idle()
     expect(performance.now() - at).toBeLessThan(1_000)
   })
+
+  test('who never reads is cut off, and the run and its upstream end; nobody else waits for it', async () => {
+    const { key } = await createKey(gateway)
+    // Six bytes for each character as JSON, more than any buffer between the two holds; then silence.
+    upstream.script({ answer: `${'\u0001'.repeat(99)} `.repeat(18_000), hang: { frames: 18_000 } }, { path: '/v1/chat' })
+    const { socket, send } = await openRawSocket(gateway, '/ws/chat', key)
+    socket.pause()
+    send(JSON.stringify({ message: 'tell me everything'.padEnd(120), model: 'local/mock-small' }))
+    const latest = async () => ((await (await gateway.fetch('/v1/runs?limit=1')).json()) as { data: { status: string; model: string }[] }).data[0]
+    await until(async () => (await latest())?.model === 'local/mock-small')
+    const other = await gateway.fetch('/v1/chat/completions', {
+      ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+      body: '{"model":"demo/echo","messages":[{"role":"user","content":"and me?"}]}',
+    })
+    expect(other.status).toBe(200)
+    await until(async () => (await latest())?.status === 'cancelled', { ms: 20_000 })
+    await upstream.idle()
+    socket.destroy()
+    // It has left, that is all.
+    expect(gateway.stderr).not.toContain('An answer failed')
+  }, 40_000)
+
+  test('an answer of 50,000 words, as fast as they come, is whole and streamed', async () => {
+    const words = Array.from({ length: 50_000 }, (_, n) => `w${n}`).join(' ')
+    upstream.script({ answer: words }, { path: '/v1/chat' })
+    const response = await gateway.fetch('/api/chat/stream', {
+      ...{ method: 'POST', headers: { 'content-type': 'application/json' } },
+      body: '{"message":"x","model":"local/mock-small","accumulated":false}',
+    })
+    const frames = (await response.text()).split('\n\n')
+    const said = frames.flatMap((frame) => (frame.startsWith('event: token\n') ? [JSON.parse(frame.slice(frame.indexOf('data: ') + 6)).delta as string] : []))
+    expect(said.join('')).toBe(words)
+    expect(said.length).toBeGreaterThan(10)
+    expect(frames.at(-2)).toStartWith('event: done\n')
+    expect(gateway.stderr).not.toContain('it was blocked')
+  }, 20_000)
 
   test('a stream is refused without a token, and a socket at its upgrade', async () => {
     expect((await fetch(`${gateway.url}/api/chat/stream?message=x`)).status).toBe(401)
