@@ -30,6 +30,8 @@ const { folder, socketPath, silenceMs, sharedBuffersMb } = await new Promise<Wor
 clearTimeout(unused)
 const parameters = { server_version: '18.3', client_encoding: 'UTF8', DateStyle: 'ISO, MDY', TimeZone: 'UTC', standard_conforming_strings: 'on' }
 
+/** The message Sync. */
+const sync = Buffer.from([0x53, 0, 0, 0, 4])
 /** Says that it is well, or why not. */
 const say = (failure?: unknown) => parentPort?.postMessage(failure ? String(failure) : null)
 
@@ -40,9 +42,14 @@ try {
     say(reason)
     process.exit(1)
   }
+  let answer: Uint8Array[] = []
+  // From now on all answers come here: without a receiver the library parses each, and keeps what it has parsed for ever.
+  await database.execProtocolRawStream(sync, { syncToFs: false, onRawData: (bytes) => void answer.push(bytes.slice()) })
   const execute = (messages: Uint8Array) => {
+    answer = []
     try {
-      return database.execProtocolRawSync(messages)
+      database.execProtocolRawSync(messages)
+      return Buffer.concat(answer)
     } catch (error) {
       // PGlite answers SQL errors with messages; after a throw (COPY FROM STDIN, an abort) the session is not to be trusted.
       return died(error)

@@ -77,11 +77,9 @@ describe.each(runtimes)('on %s', (runtime) => {
     socket.onopen = () => socket.send('{"message":"hello there","model":"demo/echo"}')
     await ended
     socket.close()
-    expect(frames.slice(0, 2)).toEqual([
-      { type: 'delta', delta: 'hello' },
-      { type: 'delta', delta: ' there' },
-    ])
-    expect(frames.map(({ type }) => type)).toEqual(['delta', 'delta', 'done', 'error'])
+    const deltas = frames.filter(({ type }) => type === 'delta')
+    expect(deltas.map(({ delta }) => delta).join('')).toBe('hello there')
+    expect(frames.map(({ type }) => type)).toEqual([...deltas.map(() => 'delta'), 'done', 'error'])
     expect(frames.at(-1)).toMatchObject({ type: 'error', message: expect.any(String) })
   })
 
