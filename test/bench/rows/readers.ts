@@ -18,6 +18,7 @@ export const fanOut: Row = {
       unit: 'frames/s',
       digits: 0,
       bound: { least: 0.8 },
+      limit: 'on Deno its web streams, which are JavaScript: each frame is enqueued and read there, for the raw server as well.',
     },
   ],
   async prepare(scope, { runtime }) {
@@ -47,6 +48,8 @@ export const idle: Row = {
       unit: 'MB',
       digits: 0,
       bound: { most: 1.5 },
+      limit:
+        'what a reader may see and when it is pinged: 2.7 kB beside the 4.9 kB of the connection itself, for its request, its principal, its filter and its place among the connections. The rounds lie far apart: what Bun gives back in between is luck.',
     },
   ],
   async prepare(_, { runtime }) {
