@@ -119,4 +119,15 @@ describe.each(runtimes)('on %s', (runtime) => {
     expect(await outcome('/v1/models', from('192.0.2.5'))).toBe('401 missing_credentials')
     expect(await outcome('/health', from('192.0.2.4'))).toBe('200')
   }, 30_000)
+
+  test('without the plugin that trusts proxies nobody is believed, and whoever came through one is still not local', async () => {
+    await start({
+      config: '[gateway]\ntrustedProxies = ["127.0.0.1"]\n[gateway.addressRateLimit]\nwindowMs = 60000\nmaxRequests = 3\n[proxies]\nenabled = false\n',
+    })
+    expect(await outcome('/metrics', { 'x-forwarded-for': '127.0.0.1' })).toBe('401 missing_credentials')
+    // Each says to be somebody else, and all count as the one that they come from.
+    const asked = []
+    for (let n = 1; n <= 4; n++) asked.push(await outcome('/v1/models', { 'x-forwarded-for': `192.0.2.${n}` }))
+    expect(asked.at(-1)).toBe('429 rate_limit_exceeded')
+  }, 30_000)
 })

@@ -143,4 +143,12 @@ describe.each(runtimes)('on %s', (runtime) => {
     named(lines, '[portico-plugin-missing]', 'could not be loaded')
     expect(lines.some((line) => line.includes('good'))).toBe(false)
   }, 30_000)
+
+  test('a certificate that nothing shows: it is not served in the clear', async () => {
+    const folder = await folderOf({}, '[gateway]\ntls = { cert = "./cert.pem", key = "./key.pem" }\n[tls]\nenabled = false\n')
+    const { code, stdout, stderr } = await runPortico(['start', '--port', '0', '--data-dir', join(folder, `data-${runtime}`)], { runtime, cwd: folder })
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toContain('gateway.tls is set, and what shows certificates, "certificates", is not running')
+    expect(existsSync(join(folder, `data-${runtime}`, 'run.json'))).toBe(false)
+  }, 30_000)
 })
