@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'bun:test'
 import { createScriptedProvider } from 'portico/plugins/models/testing'
 import { startTestGateway, type TestGateway } from 'portico/testkit'
 import { until } from '../../test/fixtures/until.ts'
+import { createAgentProvider } from './as-model.ts'
 
 const provider = createScriptedProvider({ otherwise: { text: 'done' } })
 const config = `
@@ -128,6 +129,31 @@ describe('agent/<id> of /v1', () => {
     await gateway.json('/api/agents/poet', { method: 'DELETE' })
     await until(async () => !(await ids()).includes('agent/poet'))
   })
+})
+
+test('a stream that has nothing to say for a while says that it is alive', async () => {
+  const { promise: worked, resolve } = Promise.withResolvers<void>()
+  const run = { id: 'run_1', state: 'completed', result: 'done', finishReason: 'stop', usage: { inputTokens: 1, outputTokens: 1 } }
+  async function* watch() {
+    yield { type: 'delta', id: '1', text: 'let me see ' }
+    await worked
+    yield { type: 'delta', id: '2', text: 'done' }
+    yield { type: 'end', id: '3', run }
+  }
+  const alone = createAgentProvider({
+    agents: { find: async () => ({ id: 'clerk' }) as never, list: async () => [] },
+    runs: { submit: async () => run, watch } as never,
+    silence: 10,
+  })
+  const body = new TextEncoder().encode(JSON.stringify({ model: 'clerk', messages: hello, stream: true }))
+  const principal = { id: 'ann', kind: 'user', scopes: [], groups: [], via: 'test' } as const
+  const response = (await alone.chat?.({ body, model: 'clerk', principal, signal: new AbortController().signal })) as Response
+  let text = ''
+  for await (const bytes of response.body as ReadableStream<Uint8Array>) {
+    text += new TextDecoder().decode(bytes)
+    if (text.includes(': ping')) resolve()
+  }
+  expect(text).toMatch(/let me see .*: ping\n\n.*done.*\[DONE\]/s)
 })
 
 describe('agent/<id> as the model of a message', () => {

@@ -10,6 +10,8 @@ import type { Agents } from './contract.ts'
 export interface AsModelOptions {
   readonly agents: Agents
   readonly runs: Runs
+  /** ms after which a stream that says nothing gives a sign of life; default 15,000: a tool, or a person, takes its time. */
+  readonly silence?: number
 }
 
 /** ms: such a session is forgotten after a day, where the agent says nothing else. */
@@ -27,7 +29,7 @@ export function createAgentProvider(options: AsModelOptions): ModelProvider {
   }
 }
 
-async function toModel(id: string, request: WireRequest | undefined, { agents, runs }: AsModelOptions): Promise<LanguageModel> {
+async function toModel(id: string, request: WireRequest | undefined, { agents, runs, silence = 15_000 }: AsModelOptions): Promise<LanguageModel> {
   const principal = request?.principal
   if (!principal)
     throw new GatewayError('not_implemented', 'An agent is no model of another agent: name it in the other’s subAgents, which gives it the tool call_agent.')
@@ -66,9 +68,13 @@ async function toModel(id: string, request: WireRequest | undefined, { agents, r
         {
           async pull(controller) {
             try {
-              const { done, value } = await next
+              const said = await within(silence, next)
+              if (!said) return controller.enqueue({ type: 'raw', rawValue: undefined })
+              const { done, value } = said
               if (!done) {
                 next = pieces.next()
+                // Whoever leaves does not wait for it.
+                next.catch(() => undefined)
                 return controller.enqueue({ type: 'text-delta', id: '0', delta: value })
               }
               controller.enqueue({ type: 'finish', ...endOf(value) })
@@ -88,6 +94,16 @@ async function toModel(id: string, request: WireRequest | undefined, { agents, r
       return { stream }
     },
   }
+}
+
+/** What it resolves to, or undefined after `ms`. */
+function within<T>(ms: number, promise: Promise<T> | T): Promise<T | undefined> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => resolve(undefined), ms)
+    Promise.resolve(promise)
+      .then(resolve, reject)
+      .finally(() => clearTimeout(timer))
+  })
 }
 
 /** A controller that is aborted with the signal, until it is disposed. */

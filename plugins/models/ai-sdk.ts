@@ -219,6 +219,9 @@ function toFrames(parts: ReadableStream<StreamPart>, { includeUsage, ...head }: 
         tools.set(part.toolCallId, tools.size)
         return [toolChunk(part.toolCallId, { id: part.toolCallId, type: 'function', function: { name: part.toolName, arguments: part.input } })]
       }
+      case 'raw':
+        // Nobody asks for these but a model that says it is still at work.
+        return [encodeSse({ comment: 'ping' })]
       case 'error':
         throw part.error
       case 'finish': {
