@@ -6,7 +6,7 @@ import { catchUncaught } from './uncaught.ts'
 import { startWatchdog } from './watchdog.ts'
 import { createAnswerWatch } from './watched.ts'
 
-/** ms after the start in which nobody is named yet: beginning to sample takes Deno a fifth of a second. */
+/** ms after the start before it is watched: beginning to sample takes Deno a fifth of a second, which is nobody's fault. */
 const settlingMs = 1_000
 
 export default definePlugin({
@@ -26,6 +26,17 @@ export default definePlugin({
     const { kernel } = ctx.services
     const counters = { 'loop.blocked': 0, 'loop.blocked.milliseconds': 0 }
     let sampler: Sampler | null = null
+    const watch = (thresholdMs: number) =>
+      startWatchdog({
+        ...{ thresholdMs, sampler },
+        blame: (files) => blame().of(files),
+        onBlocked(plugin, ms, place) {
+          counters['loop.blocked']++
+          counters['loop.blocked.milliseconds'] += Math.round(ms)
+          const where = place ? ` in ${place.name} (${place.files[0]}:${place.line})` : ''
+          kernel.report(plugin, 'the event loop', new Error(`it was blocked for ${Math.round(ms)} ms${where}. Nobody else was served meanwhile.`))
+        },
+      })
     ctx.add(statSources, () => ({ gauges: { 'loop.sampled': sampler ? 1 : 0 }, counters }))
     const blame = () => createBlame(kernel.plugins().flatMap(({ id, file }) => (file === undefined ? [] : [{ plugin: id, file }])))
     const { endProcess, report } = kernel
@@ -35,26 +46,24 @@ export default definePlugin({
       ready() {
         const { blockedMs, sample } = ctx.config
         const sampling = sample ? ctx.clock.sleep(settlingMs, ctx.signal).then(startSampler) : Promise.resolve(null)
-        const started = sampling.then(
-          (made) => {
-            sampler = made
-          },
-          (error: unknown) => {
-            if (!ctx.signal.aborted) ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
-          },
-        )
-        ctx.defer(() => started.then(() => sampler?.stop()))
-        const stop = startWatchdog({
-          ...{ thresholdMs: blockedMs, sampler: () => sampler },
-          blame: (files) => blame().of(files),
-          onBlocked(plugin, ms, place) {
-            counters['loop.blocked']++
-            counters['loop.blocked.milliseconds'] += Math.round(ms)
-            const where = place ? ` in ${place.name} (${place.files[0]}:${place.line})` : ''
-            kernel.report(plugin, 'the event loop', new Error(`it was blocked for ${Math.round(ms)} ms${where}. Nobody else was served meanwhile.`))
-          },
+        let stop = () => {}
+        const started = sampling
+          .then(
+            (made) => {
+              sampler = made
+            },
+            (error: unknown) => {
+              if (!ctx.signal.aborted) ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
+            },
+          )
+          .then(() => {
+            if (!ctx.signal.aborted) stop = watch(blockedMs)
+          })
+        ctx.defer(async () => {
+          await started
+          stop()
+          await sampler?.stop()
         })
-        ctx.defer(stop)
       },
     }
   },

@@ -7,8 +7,8 @@ const tickMs = 100
 export interface WatchdogOptions {
   /** A loop that is late by so much was blocked, in ms. */
   readonly thresholdMs: number
-  /** Null: nobody can be named, or not yet. */
-  sampler(): Sampler | null
+  /** Null: nobody can be named. */
+  readonly sampler: Sampler | null
   /** The plugin whose files these are, innermost first. */
   blame(files: readonly string[]): string
   /** Told after each block. */
@@ -23,7 +23,7 @@ export function startWatchdog({ thresholdMs, sampler, blame, onBlocked }: Watchd
     const late = now - due
     due = now + tickMs
     if (late < thresholdMs) return
-    const told = sampler()?.take(late + tickMs) ?? Promise.resolve([])
+    const told = sampler?.take(late + tickMs) ?? Promise.resolve([])
     void told
       .catch(() => [])
       .then((places) => {

@@ -98,7 +98,7 @@ describe.each(runtimes)('on %s', (runtime) => {
     named(lines, '[same]', '/same', 'another group of this plugin')
     named(lines, 'first', 'second', '/a/x/:id', '/a/x/:name')
     named(lines, '[outside]', '/bb/elsewhere', '/b')
-    named(lines, '[names]', '/n/:name/more', '"name"', '"id"')
+    named(lines, '[names]', '/n/:name/more', 'found :name', 'expected :id')
     named(lines, '[slip]', 'route', 'did you mean "routes"?')
     named(lines, '[talker]', 'talker:said', 'not declared in events')
     named(lines, '[bare]', 'access')
