@@ -52,7 +52,7 @@ async function toModel(id: string, request: WireRequest | undefined, { agents, r
   }
 
   return {
-    ...{ specificationVersion: 'v4', provider: 'agent', modelId: id, supportedUrls: { 'image/*': [/^https?:/] } },
+    ...{ specificationVersion: 'v4', provider: 'agent', modelId: `agent/${id}`, supportedUrls: { 'image/*': [/^https?:/] } },
     async doGenerate(options) {
       using leaving = following(options.abortSignal)
       const pieces = answer(options, leaving.controller)

@@ -48,9 +48,9 @@ const efforts = ['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max'] as 
 let calls = 0
 
 /** Answers a chat request. Errors of the provider come back as its own, with OpenAI's body; it rejects only when no answer could be had. */
-export async function chatOver(model: LanguageModel, { body, model: name, signal }: WireRequest): Promise<Response> {
+export async function chatOver(model: LanguageModel, { body, signal }: WireRequest): Promise<Response> {
   const request = JSON.parse(new TextDecoder().decode(body)) as ChatBody
-  const head = { id: `chatcmpl-${Date.now().toString(36)}${(++calls).toString(36)}`, created: Math.floor(Date.now() / 1_000), model: name }
+  const head = { id: `chatcmpl-${Date.now().toString(36)}${(++calls).toString(36)}`, created: Math.floor(Date.now() / 1_000), model: model.modelId }
   try {
     const options = toOptions(request, signal)
     if (request.stream !== true) {
