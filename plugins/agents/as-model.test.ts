@@ -58,7 +58,11 @@ describe('agent/<id> of /v1', () => {
       ],
     })
     expect(status).toBe(200)
-    expect(body).toMatchObject({ object: 'chat.completion', model: 'agent/clerk', choices: [{ message: { role: 'assistant', content: 'It is late.' }, finish_reason: 'stop' }] })
+    expect(body).toMatchObject({
+      object: 'chat.completion',
+      model: 'agent/clerk',
+      choices: [{ message: { role: 'assistant', content: 'It is late.' }, finish_reason: 'stop' }],
+    })
     expect(body.usage.total_tokens).toBe(body.usage.prompt_tokens + body.usage.completion_tokens)
     const { messages, temperature, max_tokens } = lastBody()
     expect([temperature, max_tokens]).toEqual([0.2, 50])
