@@ -176,8 +176,10 @@ describe.each(runtimes)('the page, on %s', (runtime) => {
     page.on('request', (request) => urls.push(request.url()))
     await page.click('#events-button')
     await page.waitForFunction(() => document.querySelector('#events-state')?.textContent === 'live')
+    // Of the one that failed the history knows too.
+    expect(await page.locator('#messages > .assistant').count()).toBe(5)
     await say('an event')
-    await complete(5)
+    await complete(6)
     await page.waitForFunction(() => document.querySelector('#event-list li b')?.textContent === 'message:sent')
     expect(urls.some((url) => url.includes('ticket=tkt_'))).toBe(true)
     expect(urls.filter((url) => url.includes('ptk_'))).toEqual([])
