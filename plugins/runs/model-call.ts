@@ -1,4 +1,5 @@
 /** One call of a model, by the AI SDK: the text as it comes, then the whole answer. The loop round it, which must outlive the process, is in `turn.ts`. */
+import { setTimeout } from 'node:timers/promises'
 import type { ModelMessage, ToolSet } from 'ai'
 import { GatewayError, isGatewayError } from 'portico'
 import type { Models, ModelTarget } from 'portico/plugins/models'
@@ -8,6 +9,8 @@ import { createLanguageModels } from './language-model.ts'
 
 /** ms in which pieces that are there already are taken one after the other: then everybody else has his turn, however fast a model speaks. */
 const longestTurn = 5
+/** ms that a model which is gone is waited for, and between two looks. */
+const [patience, lookAgain] = [2_000, 100]
 /** The longest answer, in characters. What comes after is cut off, and the upstream left. */
 const longestAnswer = 2_000_000
 
@@ -83,8 +86,8 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
   }
 
   async function askOne(name: string, question: ModelQuestion): Promise<ModelAnswer> {
-    const { signal } = question
-    const target = await models.resolve(name)
+    const { signal, spec } = question
+    const target = await find(name, name === spec.model ? patience : 0, signal)
     const reserved: Awaited<ReturnType<BudgetKeeper['reserve']>>[] = []
     try {
       const keepers = budgets()
@@ -100,6 +103,18 @@ export function createModelCalls({ models, budgets }: ModelCallOptions) {
       return answer
     } finally {
       for (const each of reserved) await each.release().catch(() => undefined)
+    }
+  }
+
+  /** The model was there when the run was taken in: its plugin may only be changing, or the gateway be about to let go of the run. */
+  async function find(name: string, ms: number, signal: AbortSignal): Promise<ModelTarget> {
+    for (let left = ms; ; left -= lookAgain) {
+      try {
+        return await models.resolve(name)
+      } catch (error) {
+        if (left <= 0 || !isGatewayError(error) || error.code !== 'model_not_found') throw error
+        await setTimeout(lookAgain, undefined, { signal })
+      }
     }
   }
 

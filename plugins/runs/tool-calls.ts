@@ -68,7 +68,9 @@ export function openCalls(held: HeldRun): AskedCall[] {
 export function isAtTool(registry: ToolRegistry, held: HeldRun): boolean {
   const done = endedCalls(held)
   const names = new Set(held.entries.filter(({ type, data }) => type === 'tool_call' && !done.has(data.call)).map(({ data }) => data.tool))
-  return names.size > 0 && registry.list().some(({ name, idempotent }) => !idempotent && names.has(name))
+  const listed = new Map(registry.list().map(({ name, idempotent }) => [name, idempotent]))
+  // One whose plugin has ended already is at work all the same.
+  return [...names].some((name) => listed.get(String(name)) !== true)
 }
 
 /** Makes what calls tools. */

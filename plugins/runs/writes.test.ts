@@ -91,34 +91,44 @@ describe.each(databases)('on %s', (database) => {
     expect(types.filter((type) => type === 'tool_call').length).toBe(n > 4 ? 1 : 0)
   })
 
-  test('a stop lets a tool that is not to be called twice end; the run goes on after the start, and nobody is asked', async () => {
-    const { promise: atWork, resolve: begin } = Promise.withResolvers<void>()
-    const { promise: released, resolve: release } = Promise.withResolvers<void>()
-    const done: string[] = []
-    const slow = noteTool(done)
-    const tools = [
-      {
-        ...slow,
-        async run(...given: Parameters<typeof slow.run>) {
-          begin()
-          await released
-          return slow.run(...given)
+  const moments: [when: string, then: (release: () => void) => unknown][] = [
+    ['at once', (release) => release()],
+    // The tool, and the model that is called next, are plugins' that end before the runs are let go.
+    ['while the plugins end', (release) => setTimeout(release, 20)],
+    ['when the runs are let go', (release) => setTimeout(release, 500)],
+  ]
+  test.each(moments)(
+    'a stop lets a tool that is not to be called twice end, %s; the run goes on after the start, and nobody is asked',
+    async (_, then) => {
+      const { promise: atWork, resolve: begin } = Promise.withResolvers<void>()
+      const { promise: released, resolve: release } = Promise.withResolvers<void>()
+      const done: string[] = []
+      const slow = noteTool(done)
+      const tools = [
+        {
+          ...slow,
+          async run(...given: Parameters<typeof slow.run>) {
+            begin()
+            await released
+            return slow.run(...given)
+          },
         },
-      },
-    ]
-    const dataDir = await mkdtemp(join(tmpdir(), 'portico-stop-'))
-    const options = { databaseUrl: await postgres?.newDatabase(), tools, provider: { script }, gateway: { dataDir } }
-    const before = await startRunsGateway(options)
-    const { id } = await before.submit('x')
-    await atWork
-    const stopping = before.stop()
-    release()
-    await stopping
-    const after = await startRunsGateway(options)
-    expect((await after.end(id)).state).toBe('completed')
-    expect(done).toEqual(['x'])
-    expect(await after.approvals.ofRun(id)).toEqual([])
-    await after.stop()
-    await rm(dataDir, { recursive: true, force: true })
-  }, 30_000)
+      ]
+      const dataDir = await mkdtemp(join(tmpdir(), 'portico-stop-'))
+      const options = { databaseUrl: await postgres?.newDatabase(), tools, provider: { script }, gateway: { dataDir } }
+      const before = await startRunsGateway(options)
+      const { id } = await before.submit('x')
+      await atWork
+      const stopping = before.stop()
+      then(release)
+      await stopping
+      const after = await startRunsGateway(options)
+      expect((await after.end(id)).state).toBe('completed')
+      expect(done).toEqual(['x'])
+      expect(await after.approvals.ofRun(id)).toEqual([])
+      await after.stop()
+      await rm(dataDir, { recursive: true, force: true })
+    },
+    30_000,
+  )
 })
