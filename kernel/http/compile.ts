@@ -1,4 +1,4 @@
-/** Turns a plugin's route groups into compiled apps, each in a shell of the kernel's, and says what the kernel refuses. */
+/** Turns a plugin's route groups into apps, each in a shell of the kernel's, and says what the kernel refuses. Elysia compiles an app when it is first asked. */
 import { type AnyElysia, Elysia } from 'elysia'
 import type { Access, RouteApp, RouteGroup, RouteGroupOptions } from '../contract/access.ts'
 import type { Problem } from '../contract/problem.ts'
@@ -44,7 +44,7 @@ export function isUnder(path: string, root: string): boolean {
 /** Reports what is refused. */
 type Refuse = (key: string, what: string, more?: Pick<Problem, 'found' | 'expected'>) => void
 
-/** Builds and compiles. A builder that throws, or does what is refused, becomes a problem; nothing is thrown. */
+/** Builds. A builder that throws, or does what is refused, becomes a problem; nothing is thrown. */
 export async function compilePlugin(
   plugin: string,
   paths: readonly string[],

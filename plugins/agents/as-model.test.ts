@@ -114,11 +114,22 @@ describe('agent/<id> of /v1', () => {
     expect(text).not.toContain('[DONE]')
   })
 
-  test('a caller who leaves cancels it', async () => {
+  const leaves: [how: string, begin: (signal: AbortSignal) => Promise<unknown>][] = [
+    ['waits', (signal) => stream({ stream: false }, signal).then((response) => response.text())],
+    [
+      'reads a stream',
+      async (signal) => {
+        const reader = ((await stream()).body as ReadableStream<Uint8Array>).getReader()
+        signal.addEventListener('abort', () => void reader.cancel())
+        while (!(await reader.read()).done);
+      },
+    ],
+  ]
+  test.each(leaves)('a caller who %s and leaves cancels it', async (_, begin) => {
     provider.push({ text: 'never', delayMs: 60_000 })
     const leaving = new AbortController()
     const before = provider.calls.length
-    const answer = stream({}, leaving.signal).then((response) => response.text())
+    const answer = begin(leaving.signal)
     await until(() => provider.calls.length > before)
     leaving.abort()
     await answer.catch(() => undefined)
@@ -138,7 +149,9 @@ describe('agent/<id> of /v1', () => {
 test('a stream that has nothing to say for a while says that it is alive', async () => {
   const { promise: worked, resolve } = Promise.withResolvers<void>()
   const run = { id: 'run_1', state: 'completed', result: 'done', finishReason: 'stop', usage: { inputTokens: 1, outputTokens: 1 } }
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
   async function* watch() {
+    await begun
     yield { type: 'delta', id: '1', text: 'let me see ' }
     await worked
     yield { type: 'delta', id: '2', text: 'done' }
@@ -155,8 +168,10 @@ test('a stream that has nothing to say for a while says that it is alive', async
   let text = ''
   for await (const bytes of response.body as ReadableStream<Uint8Array>) {
     text += new TextDecoder().decode(bytes)
-    if (text.includes(': ping')) resolve()
+    if (text.includes(': ping')) begin()
+    if (/let me see .*: ping/s.test(text)) resolve()
   }
+  expect(text).toMatch(/: ping\n\n.*let me see /s)
   expect(text).toMatch(/let me see .*: ping\n\n.*done.*\[DONE\]/s)
 })
 

@@ -1,8 +1,8 @@
 /** Agents as models: `agent/<id>` of `/v1/chat/completions` is a run of that agent. A caller of that API keeps the conversation itself, so each call is a session of its own. */
 import type { LanguageModelV4CallOptions as CallOptions, LanguageModelV4 as LanguageModel, LanguageModelV4StreamPart as StreamPart } from '@ai-sdk/provider'
-import { GatewayError, type Principal } from 'portico'
+import { GatewayError } from 'portico'
 import { type ModelProvider, overLanguageModel, type WireRequest } from 'portico/plugins/models'
-import { type Run, type RunInput, type Runs, wholeRun } from 'portico/plugins/runs'
+import { agentProvider, type Run, type RunInput, type Runs, wholeRun } from 'portico/plugins/runs'
 import { builtIn } from './agents.ts'
 import type { Agents } from './contract.ts'
 
@@ -22,10 +22,10 @@ const timeoutMs = 7 * 86_400_000
 /** The provider `agent`. Its list has what somebody has made; `default` answers to its name as well. */
 export function createAgentProvider(options: AsModelOptions): ModelProvider {
   return {
-    ...{ id: 'agent', timeoutMs },
+    ...{ id: agentProvider, timeoutMs },
     models: async () =>
       (await options.agents.list()).filter((agent) => agent !== builtIn).map(({ id, description }) => ({ id, description, ownedBy: 'portico' })),
-    ...overLanguageModel('agent', async (agent, request) => toModel(agent, request, options)),
+    ...overLanguageModel(agentProvider, async (agent, request) => toModel(agent, request, options)),
   }
 }
 
@@ -37,57 +37,50 @@ async function toModel(id: string, request: WireRequest | undefined, { agents, r
   if (!agent)
     throw new GatewayError('model_not_found', `There is no agent ${JSON.stringify(id.slice(0, 100))} here. GET /api/agents lists them.`, { param: 'model' })
 
-  async function* answer(options: CallOptions, leaving: AbortController): AsyncGenerator<string, Run> {
-    const run = await runs.submit({
-      ...{ principal: principal as Principal, agent: id, channel: 'openai', input: toInput(options) },
-      override: { temperature: options.temperature, maxOutputTokens: options.maxOutputTokens, sessionTtl: agent?.sessionTtl ?? sessionTtl },
-      interactive: { signal: leaving.signal },
+  const submit = (options: CallOptions, signal: AbortSignal) =>
+    runs.submit({
+      ...{ principal, agent: id, channel: 'openai', input: toInput(options) },
+      override: { temperature: options.temperature, maxOutputTokens: options.maxOutputTokens, sessionTtl: agent.sessionTtl ?? sessionTtl },
+      interactive: { signal },
     })
-    for await (const update of runs.watch(run.id, run.principal, { signal: leaving.signal })) {
+
+  async function* answer(run: Run, signal: AbortSignal): AsyncGenerator<string, Run> {
+    for await (const update of runs.watch(run.id, run.principal, { signal })) {
       // What a crash made void has gone out already.
       if (update.type === 'delta') yield update.text
       if (update.type === 'end') return wholeRun(update.run)
     }
-    throw leaving.signal.reason
+    throw signal.reason
   }
 
   return {
-    ...{ specificationVersion: 'v4', provider: 'agent', modelId: `agent/${id}`, supportedUrls: { 'image/*': [/^https?:/] } },
+    ...{ specificationVersion: 'v4', provider: agentProvider, modelId: `${agentProvider}/${id}`, supportedUrls: { 'image/*': [/^https?:/] } },
     async doGenerate(options) {
-      using leaving = following(options.abortSignal)
-      const pieces = answer(options, leaving.controller)
+      const signal = options.abortSignal ?? new AbortController().signal
+      const pieces = answer(await submit(options, signal), signal)
       for (let piece = await pieces.next(); ; piece = await pieces.next())
         if (piece.done) return { content: [{ type: 'text', text: piece.value.result ?? '' }], ...endOf(piece.value), warnings: [] }
     },
     async doStream(options) {
-      const leaving = following(options.abortSignal)
-      const pieces = answer(options, leaving.controller)
-      // A run that is refused is an answer with a status, not a stream that breaks.
-      let next: Promise<IteratorResult<string, Run>> | IteratorResult<string, Run> = await pieces.next()
+      const leaving = new AbortController()
+      const signal = AbortSignal.any([leaving.signal, ...(options.abortSignal ? [options.abortSignal] : [])])
+      // What is refused is an answer with a status; from here on there is a run, which may work long before its first word.
+      const pieces = answer(await submit(options, signal), signal)
+      let next: ReturnType<typeof pieces.next> | undefined
       const stream = new ReadableStream<StreamPart>(
         {
           async pull(controller) {
-            try {
-              const said = await within(silence, next)
-              if (!said) return controller.enqueue({ type: 'raw', rawValue: undefined })
-              const { done, value } = said
-              if (!done) {
-                next = pieces.next()
-                // Whoever leaves does not wait for it.
-                next.catch(() => undefined)
-                return controller.enqueue({ type: 'text-delta', id: '0', delta: value })
-              }
-              controller.enqueue({ type: 'finish', ...endOf(value) })
-              controller.close()
-            } catch (error) {
-              controller.error(error)
-            }
-            leaving[Symbol.dispose]()
+            next ??= pieces.next()
+            // Whoever leaves does not wait for it.
+            next.catch(() => undefined)
+            const said = await within(silence, next)
+            if (!said) return controller.enqueue({ type: 'raw', rawValue: undefined })
+            next = undefined
+            if (!said.done) return controller.enqueue({ type: 'text-delta', id: '0', delta: said.value })
+            controller.enqueue({ type: 'finish', ...endOf(said.value) })
+            controller.close()
           },
-          cancel(reason) {
-            leaving.controller.abort(reason)
-            leaving[Symbol.dispose]()
-          },
+          cancel: (reason) => leaving.abort(reason),
         },
         { highWaterMark: 0 },
       )
@@ -97,22 +90,11 @@ async function toModel(id: string, request: WireRequest | undefined, { agents, r
 }
 
 /** What it resolves to, or undefined after `ms`. */
-function within<T>(ms: number, promise: Promise<T> | T): Promise<T | undefined> {
+function within<T>(ms: number, promise: Promise<T>): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => resolve(undefined), ms)
-    Promise.resolve(promise)
-      .then(resolve, reject)
-      .finally(() => clearTimeout(timer))
+    promise.then(resolve, reject).finally(() => clearTimeout(timer))
   })
-}
-
-/** A controller that is aborted with the signal, until it is disposed. */
-function following(signal: AbortSignal | undefined): { controller: AbortController } & Disposable {
-  const controller = new AbortController()
-  const follow = () => controller.abort(signal?.reason)
-  if (signal?.aborted) follow()
-  signal?.addEventListener('abort', follow, { once: true })
-  return { controller, [Symbol.dispose]: () => signal?.removeEventListener('abort', follow) }
 }
 
 /** The last message is what is said now, what stands before it is the conversation so far. Calls of tools in it were another model's. */
@@ -121,10 +103,10 @@ function toInput({ prompt, tools, responseFormat }: CallOptions): RunInput {
   if (responseFormat?.type === 'json') throw wrong('response_format', 'an agent answers in text.')
   const last = prompt.at(-1)
   if (last?.role !== 'user') throw wrong('messages', 'the last one is to be the user’s.')
-  const textOf = (parts: readonly { type: string; text?: string }[]) => parts.map(({ text = '' }) => text).join('')
+  const textOf = (parts: readonly { type: string; text?: string }[]) => parts.map(({ type, text = '' }) => (type === 'text' ? text : '')).join('')
   const history = prompt.slice(0, -1).flatMap((message) => {
     if (message.role !== 'user' && message.role !== 'assistant') return []
-    const text = textOf(message.content.filter(({ type }) => type === 'text') as { type: string; text: string }[])
+    const text = textOf(message.content)
     return text === '' ? [] : [{ role: message.role, text }]
   })
   const images = last.content.flatMap((part) => {
@@ -133,7 +115,7 @@ function toInput({ prompt, tools, responseFormat }: CallOptions): RunInput {
     return part.data.type === 'data' ? [`data:${part.mediaType};base64,${part.data.data}`] : []
   })
   const context = prompt.flatMap((message) => (message.role === 'system' ? [message.content] : []))
-  return { text: textOf(last.content.filter(({ type }) => type === 'text') as { type: string; text: string }[]), images, context, history }
+  return { text: textOf(last.content), images, context, history }
 }
 
 function wrong(param: string, why: string): GatewayError {

@@ -1,7 +1,7 @@
 /** The plugin `agents`: named configurations of model, instructions, tools and limits, from the config and by the API; agents that call agents. */
 import { definePlugin, GatewayError, nearestName, t } from 'portico'
 import { models } from 'portico/plugins/models'
-import { agentSources, runListeners, runs } from 'portico/plugins/runs'
+import { agentProvider, agentSources, runListeners, runs } from 'portico/plugins/runs'
 import { tools } from 'portico/plugins/tools'
 import { createAgents, toSource } from './agents.ts'
 import { createAgentProvider } from './as-model.ts'
@@ -36,7 +36,7 @@ export default definePlugin({
     const source = Symbol(ctx.id)
     // Another object each time: the list is asked for anew.
     const offer = () => ctx.services.models.offer(source, [createAgentProvider({ agents, runs: ctx.services.runs })])
-    ctx.services.models.expect(['agent'])
+    ctx.services.models.expect([agentProvider])
     ctx.defer(() => ctx.services.models.offer(source, []))
     for (const ref of [contract.agentAdded, contract.agentRemoved])
       ctx.on(ref, () => {

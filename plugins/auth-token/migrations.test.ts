@@ -1,6 +1,6 @@
 /** Keys that were made before approvals, after the update. */
 import { describe, expect, test } from 'bun:test'
-import { cp, mkdtemp } from 'node:fs/promises'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -16,6 +16,7 @@ describe.each(databases)('on %s', (database) => {
     for (const name of ['0001_keys.sql', '0002_version.sql']) await cp(new URL(name, migrations), join(before, name))
     const { store } = fixture
     await store.migrate('auth-token', pathToFileURL(`${before}/`))
+    await rm(before, { recursive: true })
     const keys: [kind: string, scopes: string[]][] = [
       ['user', ['rpc', 'api']],
       ['device', ['rpc', 'api']],

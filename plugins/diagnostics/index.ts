@@ -44,23 +44,21 @@ export default definePlugin({
     return {
       services: { answerWatch: createAnswerWatch(report) },
       ready() {
-        const { blockedMs, sample } = ctx.config
-        const sampling = sample ? ctx.clock.sleep(settlingMs, ctx.signal).then(startSampler) : Promise.resolve(null)
         let stop = () => {}
-        const started = sampling
-          .then(
-            (made) => {
-              sampler = made
-            },
-            (error: unknown) => {
-              if (!ctx.signal.aborted) ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
-            },
-          )
-          .then(() => {
-            if (!ctx.signal.aborted) stop = watch(blockedMs)
-          })
+        const begin = async () => {
+          try {
+            if (ctx.config.sample) {
+              await ctx.clock.sleep(settlingMs, ctx.signal)
+              sampler = await startSampler()
+            }
+          } catch (error) {
+            if (!ctx.signal.aborted) ctx.log.warn('Nobody can be named who blocks the event loop: the runtime does not sample', { error })
+          }
+          if (!ctx.signal.aborted) stop = watch(ctx.config.blockedMs)
+        }
+        const begun = begin()
         ctx.defer(async () => {
-          await started
+          await begun
           stop()
           await sampler?.stop()
         })

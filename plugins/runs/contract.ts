@@ -243,6 +243,9 @@ export interface Runs {
 /** The ref of the service. */
 export const runs = defineService<Runs>('runs')
 
+/** Models of this provider are agents: `agent/<id>`. */
+export const agentProvider = 'agent'
+
 /** Where agents come from. */
 export interface AgentSource {
   /** The spec of an agent, for this principal; undefined = not one of this source's. `preset`: the agent `default` as `[runs]` makes it, for what an agent leaves open. */

@@ -172,11 +172,7 @@ export function createService(options: ServiceOptions): Runs {
       messages: sessions.messages,
       async remove(principal, key) {
         const row = await sessions.find(principal, key)
-        if (!row) throw unknownSession(key)
-        const active = await activeRuns(db, row.id)
-        for (const { id } of active) await self.cancel(id, principal, { reason: 'Its session was deleted.' })
-        // Somebody may have been faster.
-        if ((await db.transaction((tx) => sessions.remove(tx, [row.id]))) === 0) throw unknownSession(key)
+        if (!row || !(await removeSession(row.id, principal))) throw unknownSession(key)
         return toSession(row)
       },
       owners: sessions.owners,
@@ -185,19 +181,22 @@ export function createService(options: ServiceOptions): Runs {
         let count = 0
         for (;;) {
           const some = await sessions.list(whose, batch)
-          for (const { key } of some) {
-            const isGone = await self.sessions.remove(whose, key).then(
-              () => true,
-              (error: unknown) => (isGatewayError(error) && error.code === 'not_found' ? false : Promise.reject(error)),
-            )
-            if (isGone) count++
-          }
+          for (const { id } of some) if (await removeSession(id, whose)) count++
           if (some.length < batch) return count
         }
       },
     },
   }
   return self
+
+  /** With its runs, which are cancelled first. False = somebody was faster. */
+  async function removeSession(id: string, principal: Principal): Promise<boolean> {
+    for (const run of await activeRuns(db, id))
+      await self.cancel(run.id, principal, { reason: 'Its session was deleted.' }).catch((error: unknown) => {
+        if (!isGatewayError(error) || error.code !== 'not_found') throw error
+      })
+    return (await db.transaction((tx) => sessions.remove(tx, [id]))) > 0
+  }
 
   async function hear(tx: Transaction, id: string, principal: Principal, text: string): Promise<Run | undefined> {
     const run = await ownRun(tx, id, principal)

@@ -6,7 +6,7 @@ import { callOf, storable, storableJson } from 'portico/plugins/database'
 import type { EventLog } from 'portico/plugins/event-log'
 import type { Models } from 'portico/plugins/models'
 import type { RunsConfig } from './config.ts'
-import { type AgentSource, type Run, type RunEntry, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
+import { type AgentSource, agentProvider, type Run, type RunEntry, type RunSpec, type RunSubmission, sessionCreated } from './contract.ts'
 import type { HeldRun, PublishRunEvent, Records } from './record.ts'
 import { findRun, ownRun } from './rows.ts'
 import { activeStates, entries, runs, type SessionRow } from './schema.ts'
@@ -37,8 +37,6 @@ const maxDepth = 3
 /** What the function `runs_submit` refuses one run too many with. */
 const tooMany = 'PR429'
 const callSubmit = callOf('runs_submit')
-/** Models of this provider are agents. */
-const agentProvider = 'agent'
 // Names of models that do not chat.
 const mute = /embed|rerank|whisper|tts|moderation/i
 
@@ -212,8 +210,9 @@ function refuseBadImage(url: string): void {
 
 /** Who is asked, and for what besides: a model `agent/<id>` names an agent, and none of its own. */
 function agentOf({ agent, override = {} }: RunSubmission, session: SessionRow | undefined): { agent: string; override: Partial<RunSpec> } {
-  const { model, ...others } = defined(override)
-  if (!model?.startsWith(`${agentProvider}/`)) return { agent: agent ?? session?.agent ?? 'default', override: defined(override) }
+  const given = defined(override)
+  const { model, ...others } = given
+  if (!model?.startsWith(`${agentProvider}/`)) return { agent: agent ?? session?.agent ?? 'default', override: given }
   const named = model.slice(agentProvider.length + 1)
   if (agent !== undefined && agent !== named)
     throw new GatewayError(

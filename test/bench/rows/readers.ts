@@ -49,7 +49,7 @@ export const idle: Row = {
       digits: 0,
       bound: { most: 1.5 },
       limit:
-        'what a reader may see and when it is pinged: 2.7 kB beside the 4.9 kB of the connection itself, for its request, its principal, its filter and its place among the connections. The rounds lie far apart: what Bun gives back in between is luck.',
+        'closures: a reader is 4.9 kB of heap, in it 25 functions, 12 of their environments and 8 objects (5,000 readers, counted by the runtime). The rounds lie far apart: what Bun gives back in between is luck.',
     },
   ],
   async prepare(_, { runtime }) {
